@@ -1,0 +1,193 @@
+//! The one error type of the crate.
+//!
+//! An [`Error`] is opaque: what callers need to decide (is it the peer's bytes, a limit of ours, a
+//! version that cannot say this?) are predicates, and the words are for people. It is one pointer
+//! wide, so that a decoder's `Result<()>` travels in a register; all constructors are cold.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, with the place where it did.
+///
+/// The text names what was expected, what was found and, for bytes from outside, the message, its
+/// version and the offset in it. Strings from a peer are escaped and cut before they get here.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    what: Cow<'static, str>,
+    /// The message being read or written, innermost first.
+    message: Option<(&'static str, i16)>,
+    /// Bytes from the start of the message or batch.
+    offset: Option<usize>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Malformed,
+    Corrupt,
+    Limit,
+    Unsupported,
+    Invalid,
+    Io,
+}
+
+impl Error {
+    /// Bytes that are no message of their type: cut short, a length that cannot be, bad UTF-8.
+    #[cold]
+    pub(crate) fn malformed(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Malformed, what)
+    }
+
+    /// Record data whose checksum, codec or structure is wrong.
+    #[cold]
+    pub(crate) fn corrupt(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Corrupt, what)
+    }
+
+    /// Data that may be well formed but is larger than a limit that was set.
+    #[cold]
+    pub(crate) fn limit(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Limit, what)
+    }
+
+    /// An API, version or codec that one side does not have.
+    #[cold]
+    pub(crate) fn unsupported(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Unsupported, what)
+    }
+
+    /// A value that the caller gave and the protocol cannot carry.
+    #[cold]
+    pub(crate) fn invalid(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Invalid, what)
+    }
+
+    #[cold]
+    fn new(kind: Kind, what: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner { kind, what: what.into(), message: None, offset: None, source: None }))
+    }
+
+    /// Says where in the bytes it happened, unless a deeper place was already said.
+    #[cold]
+    pub(crate) fn at(mut self, offset: usize) -> Self {
+        self.0.offset.get_or_insert(offset);
+        self
+    }
+
+    /// Says in which message it happened, unless a deeper one was already said.
+    #[cold]
+    pub(crate) fn in_message(mut self, name: &'static str, version: i16) -> Self {
+        self.0.message.get_or_insert((name, version));
+        self
+    }
+
+    /// Keeps the error of the library underneath.
+    #[cold]
+    pub(crate) fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Box::new(source));
+        self
+    }
+
+    /// The bytes are no message of their type. The sender is broken or not Kafka.
+    pub fn is_malformed(&self) -> bool {
+        self.0.kind == Kind::Malformed
+    }
+
+    /// Record data failed its checksum, its codec, or its structure.
+    pub fn is_corrupt(&self) -> bool {
+        self.0.kind == Kind::Corrupt
+    }
+
+    /// A limit that was set refused the data before memory was spent on it.
+    pub fn is_limit(&self) -> bool {
+        self.0.kind == Kind::Limit
+    }
+
+    /// The API, version or codec is not there on one of the two sides.
+    pub fn is_unsupported(&self) -> bool {
+        self.0.kind == Kind::Unsupported
+    }
+
+    /// The value given cannot be said in this version of the protocol.
+    pub fn is_invalid(&self) -> bool {
+        self.0.kind == Kind::Invalid
+    }
+
+    /// The operating system refused or ended the input or output.
+    pub fn is_io(&self) -> bool {
+        self.0.kind == Kind::Io
+    }
+
+    /// Where in the message or batch it happened, in bytes from its start, if that is known.
+    pub fn offset(&self) -> Option<usize> {
+        self.0.offset
+    }
+}
+
+impl From<std::io::Error> for Error {
+    #[cold]
+    fn from(source: std::io::Error) -> Self {
+        Self::new(Kind::Io, source.kind().to_string()).because(source)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, what, message, offset, .. } = &*self.0;
+        f.write_str(match kind {
+            Kind::Malformed => "malformed data",
+            Kind::Corrupt => "corrupt record data",
+            Kind::Limit => "limit exceeded",
+            Kind::Unsupported => "unsupported",
+            Kind::Invalid => "invalid value",
+            Kind::Io => "input or output failed",
+        })?;
+        if let Some((name, version)) = message {
+            write!(f, " in {name} version {version}")?;
+        }
+        if let Some(offset) = offset {
+            write!(f, " at byte {offset}")?;
+        }
+        write!(f, ": {what}")
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        match &self.0.source {
+            Some(source) => write!(f, " ({source})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_is_one_pointer_wide() {
+        assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn the_innermost_place_wins() {
+        let error = Error::malformed("length -2").at(7).in_message("FetchResponse", 12);
+        let error = error.at(99).in_message("Outer", 0);
+        assert_eq!(error.to_string(), "malformed data in FetchResponse version 12 at byte 7: length -2");
+        assert_eq!(error.offset(), Some(7));
+        assert!(error.is_malformed() && !error.is_corrupt());
+    }
+}

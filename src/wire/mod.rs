@@ -1,0 +1,4 @@
+//! Bytes to values and back: the lowest layer, with no knowledge of any one message.
+
+#[doc(hidden)]
+pub mod varint;
