@@ -4,6 +4,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod error;
+#[cfg_attr(not(feature = "protocol"), allow(dead_code, reason = "the client takes what it needs"))]
+mod messages;
+#[cfg(feature = "protocol")]
+pub mod protocol;
 pub mod records;
 mod wire;
 

@@ -149,7 +149,10 @@ fn kips_by_version(comments: &str) -> Vec<(i16, u16)> {
     let mut version = None;
     let mut found = Vec::new();
     for line in comments.lines() {
-        if let Some(rest) = line.to_lowercase().strip_prefix("version ") {
+        let lower = line.to_lowercase();
+        if let Some(rest) =
+            ["version ", "starting in version "].iter().find_map(|start| lower.strip_prefix(start))
+        {
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
             version = digits.parse::<i16>().ok();
         }

@@ -16,6 +16,7 @@ pub mod jar;
 pub mod kafka;
 pub mod merge;
 pub mod model;
+pub mod names;
 pub mod versions;
 
 /// File names and their contents, in name order.

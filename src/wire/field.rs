@@ -1,0 +1,507 @@
+//! How each of Kafka's types lies on the wire, in the plain form and the compact one of KIP-482.
+//!
+//! `flex` says which form: it is the same for a whole message, decided by its version, and handed
+//! down. Decoding is in place, into a value that holds the defaults.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::wire::{Reader, Str, Uuid, Writer, varint};
+use crate::{Error, Result};
+
+/// What is known of a type without a value of it.
+pub trait Field {
+    /// The fewest bytes that a value takes, in any version and form.
+    const MIN: usize;
+
+    /// Whether this is null.
+    fn is_null(&self) -> bool {
+        false
+    }
+}
+
+/// A value that can be written. The methods for null and not null are for `Option`, whose form
+/// depends on what is in it.
+pub trait Encode: Field {
+    fn encode(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()>;
+
+    /// Writes null. The form of a struct: one byte before it (KIP-893).
+    fn encode_null(w: &mut Writer, _flex: bool) {
+        w.put_array((-1_i8).to_be_bytes());
+    }
+
+    /// Writes a value where null could be.
+    fn encode_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+        w.put_array(1_i8.to_be_bytes());
+        self.encode(w, version, flex)
+    }
+}
+
+/// A value that can be read, over one that holds the defaults.
+pub trait Decode: Field + Default {
+    fn decode(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()>;
+
+    /// Reads a value or null.
+    fn decode_nullable(r: &mut Reader<'_>, version: i16, flex: bool) -> Result<Option<Self>> {
+        if i8::from_be_bytes(r.array()?) < 0 {
+            return Ok(None);
+        }
+        let mut value = Self::default();
+        value.decode(r, version, flex)?;
+        Ok(Some(value))
+    }
+}
+
+macro_rules! numbers {
+    ($($ty:ty: $size:literal)*) => {$(
+        impl Field for $ty {
+            const MIN: usize = $size;
+        }
+        impl Encode for $ty {
+            #[inline]
+            fn encode(&self, w: &mut Writer, _: i16, _: bool) -> Result<()> {
+                w.put_array(self.to_be_bytes());
+                Ok(())
+            }
+        }
+        impl Decode for $ty {
+            #[inline]
+            fn decode(&mut self, r: &mut Reader<'_>, _: i16, _: bool) -> Result<()> {
+                *self = <$ty>::from_be_bytes(r.array()?);
+                Ok(())
+            }
+        }
+    )*};
+}
+
+numbers! { i8: 1 i16: 2 i32: 4 i64: 8 u16: 2 u32: 4 f64: 8 }
+
+impl Field for bool {
+    const MIN: usize = 1;
+}
+
+impl Encode for bool {
+    #[inline]
+    fn encode(&self, w: &mut Writer, _: i16, _: bool) -> Result<()> {
+        w.put_array([u8::from(*self)]);
+        Ok(())
+    }
+}
+
+impl Decode for bool {
+    #[inline]
+    fn decode(&mut self, r: &mut Reader<'_>, _: i16, _: bool) -> Result<()> {
+        let [byte] = r.array()?;
+        *self = byte != 0;
+        Ok(())
+    }
+}
+
+impl Field for Uuid {
+    const MIN: usize = 16;
+}
+
+impl Encode for Uuid {
+    #[inline]
+    fn encode(&self, w: &mut Writer, _: i16, _: bool) -> Result<()> {
+        w.put_array(self.to_bytes());
+        Ok(())
+    }
+}
+
+impl Decode for Uuid {
+    #[inline]
+    fn decode(&mut self, r: &mut Reader<'_>, _: i16, _: bool) -> Result<()> {
+        *self = Self::from_bytes(r.array()?);
+        Ok(())
+    }
+}
+
+impl Field for Str {
+    const MIN: usize = 1;
+}
+
+impl Encode for Str {
+    #[inline]
+    fn encode(&self, w: &mut Writer, _: i16, flex: bool) -> Result<()> {
+        let len = i16::try_from(self.len()).map_err(|_| too_long("a string", self.len()))?;
+        if flex {
+            w.uvarint(len as u32 + 1);
+        } else {
+            w.put_array(len.to_be_bytes());
+        }
+        w.put(self.as_bytes());
+        Ok(())
+    }
+
+    fn encode_null(w: &mut Writer, flex: bool) {
+        if flex { w.uvarint(0) } else { w.put_array((-1_i16).to_be_bytes()) }
+    }
+
+    #[inline]
+    fn encode_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+        self.encode(w, version, flex)
+    }
+}
+
+impl Decode for Str {
+    #[inline]
+    fn decode(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
+        *self = Self::decode_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
+        Ok(())
+    }
+
+    #[inline]
+    fn decode_nullable(r: &mut Reader<'_>, _: i16, flex: bool) -> Result<Option<Self>> {
+        let Some(len) = r.string_length(flex)? else { return Ok(None) };
+        match Self::from_utf8(r.take(len)?) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) => Err(r.fail("a string is not UTF-8").because(e)),
+        }
+    }
+}
+
+impl Field for Bytes {
+    const MIN: usize = 1;
+}
+
+impl Encode for Bytes {
+    fn encode(&self, w: &mut Writer, _: i16, flex: bool) -> Result<()> {
+        encode_length(w, self.len(), flex)?;
+        w.put_shared(self);
+        Ok(())
+    }
+
+    fn encode_null(w: &mut Writer, flex: bool) {
+        encode_null_length(w, flex);
+    }
+
+    fn encode_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+        self.encode(w, version, flex)
+    }
+}
+
+impl Decode for Bytes {
+    #[inline]
+    fn decode(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
+        *self = Self::decode_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
+        Ok(())
+    }
+
+    #[inline]
+    fn decode_nullable(r: &mut Reader<'_>, _: i16, flex: bool) -> Result<Option<Self>> {
+        match r.length(flex)? {
+            Some(len) => r.take_shared(len).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+impl<T> Field for Vec<T> {
+    const MIN: usize = 1;
+}
+
+impl<T: Encode> Encode for Vec<T> {
+    fn encode(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+        encode_length(w, self.len(), flex)?;
+        self.iter().try_for_each(|item| item.encode(w, version, flex))
+    }
+
+    fn encode_null(w: &mut Writer, flex: bool) {
+        encode_null_length(w, flex);
+    }
+
+    fn encode_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+        self.encode(w, version, flex)
+    }
+}
+
+impl<T: Decode> Decode for Vec<T> {
+    #[inline]
+    fn decode(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
+        *self = Self::decode_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
+        Ok(())
+    }
+
+    fn decode_nullable(r: &mut Reader<'_>, version: i16, flex: bool) -> Result<Option<Self>> {
+        let Some(count) = r.count(flex, T::MIN)? else { return Ok(None) };
+        let mut items = Self::with_capacity(count);
+        for _ in 0..count {
+            items.push(T::default());
+            if let Some(item) = items.last_mut() {
+                item.decode(r, version, flex)?;
+            }
+        }
+        Ok(Some(items))
+    }
+}
+
+/// Lists of 32-bit numbers are mostly replicas of a partition: a few are kept in place.
+impl Field for SmallVec<[i32; 4]> {
+    const MIN: usize = 1;
+}
+
+impl Encode for SmallVec<[i32; 4]> {
+    #[inline]
+    fn encode(&self, w: &mut Writer, _: i16, flex: bool) -> Result<()> {
+        encode_length(w, self.len(), flex)?;
+        w.reserve(self.len() * 4);
+        for item in self {
+            w.put_array(item.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    fn encode_null(w: &mut Writer, flex: bool) {
+        encode_null_length(w, flex);
+    }
+
+    fn encode_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+        self.encode(w, version, flex)
+    }
+}
+
+impl Decode for SmallVec<[i32; 4]> {
+    #[inline]
+    fn decode(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
+        *self = Self::decode_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
+        Ok(())
+    }
+
+    #[inline]
+    fn decode_nullable(r: &mut Reader<'_>, _: i16, flex: bool) -> Result<Option<Self>> {
+        let Some(count) = r.count(flex, 4)? else { return Ok(None) };
+        let (numbers, _) = r.take(count * 4)?.as_chunks::<4>();
+        Ok(Some(numbers.iter().map(|bytes| i32::from_be_bytes(*bytes)).collect()))
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    const MIN: usize = 1;
+
+    #[inline]
+    fn is_null(&self) -> bool {
+        self.is_none()
+    }
+}
+
+impl<T: Encode> Encode for Option<T> {
+    #[inline]
+    fn encode(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+        match self {
+            Some(value) => value.encode_some(w, version, flex),
+            None => {
+                T::encode_null(w, flex);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<T: Decode> Decode for Option<T> {
+    #[inline]
+    fn decode(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
+        *self = T::decode_nullable(r, version, flex)?;
+        Ok(())
+    }
+}
+
+/// A field that keeps the plain form in a flexible message: the client id of a request header, so
+/// that a broker can read it before it knows the version.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Legacy<T>(pub T);
+
+impl<T: Field> Field for Legacy<T> {
+    const MIN: usize = T::MIN;
+
+    fn is_null(&self) -> bool {
+        self.0.is_null()
+    }
+}
+
+impl<T: Encode> Encode for Legacy<T> {
+    fn encode(&self, w: &mut Writer, version: i16, _: bool) -> Result<()> {
+        self.0.encode(w, version, false)
+    }
+}
+
+impl<T: Decode> Decode for Legacy<T> {
+    fn decode(&mut self, r: &mut Reader<'_>, version: i16, _: bool) -> Result<()> {
+        self.0.decode(r, version, false)
+    }
+}
+
+/// Tagged fields that this version of the specs does not know, kept as they came and written back.
+///
+/// One pointer, null when there are none, as there mostly are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnknownTags(Option<Box<RawTags>>);
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct RawTags {
+    count: u32,
+    /// Tag, size and data of each, as on the wire, tags ascending.
+    wire: Vec<u8>,
+}
+
+impl UnknownTags {
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.0.as_ref().map_or(0, |raw| raw.count)
+    }
+
+    /// Each tag with its data, tags ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let mut rest = self.0.as_ref().map_or(&[][..], |raw| &raw.wire);
+        std::iter::from_fn(move || {
+            let tag = varint::read_u32(&mut rest).ok()?;
+            let size = varint::read_u32(&mut rest).ok()?;
+            let (data, after) = rest.split_at_checked(size as usize)?;
+            rest = after;
+            Some((tag, data))
+        })
+    }
+
+    /// Adds one. Tags come in ascending order.
+    pub(crate) fn push(&mut self, tag: u32, data: &[u8]) {
+        let raw = self.0.get_or_insert_default();
+        raw.count += 1;
+        varint::write_u32(&mut raw.wire, tag);
+        varint::write_u32(&mut raw.wire, data.len() as u32);
+        raw.wire.extend_from_slice(data);
+    }
+
+    /// Writes the whole section of a struct that has no tagged fields of its own.
+    #[inline]
+    pub(crate) fn encode_section(&self, w: &mut Writer) {
+        match &self.0 {
+            None => w.put_array([0]),
+            Some(raw) => {
+                w.uvarint(raw.count);
+                w.put(&raw.wire);
+            }
+        }
+    }
+
+    /// Writes those from `from` up to and without `to`, and fails if `to` itself is among them:
+    /// then a field of that version has the same tag.
+    pub(crate) fn encode_between(&self, w: &mut Writer, from: u32, to: u32) -> Result<()> {
+        if self.0.is_none() {
+            return Ok(());
+        }
+        for (tag, data) in self.iter().filter(|(tag, _)| (from..=to).contains(tag)) {
+            if tag == to && to != u32::MAX {
+                return Err(Error::invalid(format!("the tag {tag} is both unknown and a field's")));
+            }
+            w.uvarint(tag);
+            w.uvarint(data.len() as u32);
+            w.put(data);
+        }
+        Ok(())
+    }
+
+    /// Reads the whole section of a struct that has no tagged fields of its own.
+    #[inline]
+    pub(crate) fn decode_section(&mut self, r: &mut Reader<'_>) -> Result<()> {
+        let mut tags = Tags::start(r)?;
+        while let Some((tag, part)) = tags.next(r)? {
+            self.keep(tag, part)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps one tagged field that nobody knew.
+    #[cold]
+    pub(crate) fn keep(&mut self, tag: u32, mut part: Reader<'_>) -> Result<()> {
+        let data = part.take(part.remaining())?;
+        self.push(tag, data);
+        Ok(())
+    }
+}
+
+/// Walks the section of tagged fields at the end of a struct.
+#[derive(Debug)]
+pub(crate) struct Tags {
+    left: u32,
+    /// The least tag that may come next: tags ascend, and none comes twice.
+    next: u64,
+}
+
+impl Tags {
+    #[inline]
+    pub(crate) fn start(r: &mut Reader<'_>) -> Result<Self> {
+        let left = r.uvarint()?;
+        if left as usize > r.remaining() / 2 {
+            return Err(r.fail(format!("{left} tagged fields claimed with {} bytes left", r.remaining())));
+        }
+        Ok(Self { left, next: 0 })
+    }
+
+    #[inline]
+    pub(crate) fn next<'a>(&mut self, r: &mut Reader<'a>) -> Result<Option<(u32, Reader<'a>)>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.read(r).map(Some)
+    }
+
+    fn read<'a>(&mut self, r: &mut Reader<'a>) -> Result<(u32, Reader<'a>)> {
+        self.left -= 1;
+        let tag = r.uvarint()?;
+        if u64::from(tag) < self.next {
+            return Err(r.fail(format!("tag {tag} comes twice or out of order")));
+        }
+        self.next = u64::from(tag) + 1;
+        let size = r.uvarint()? as usize;
+        Ok((tag, r.part(size)?))
+    }
+}
+
+#[inline]
+fn encode_length(w: &mut Writer, len: usize, flex: bool) -> Result<()> {
+    let Ok(len) = i32::try_from(len) else { return Err(too_long("an array or bytes", len)) };
+    if flex {
+        w.uvarint(len as u32 + 1);
+    } else {
+        w.put_array(len.to_be_bytes());
+    }
+    Ok(())
+}
+
+fn encode_null_length(w: &mut Writer, flex: bool) {
+    if flex { w.uvarint(0) } else { w.put_array((-1_i32).to_be_bytes()) }
+}
+
+#[cold]
+fn too_long(what: &str, len: usize) -> Error {
+    Error::invalid(format!("{what} of {len} is longer than the protocol can say"))
+}
+
+#[cold]
+#[inline(never)]
+pub(crate) fn null_refused(r: &Reader<'_>) -> Error {
+    r.fail("null where the protocol has none")
+}
+
+#[cold]
+#[inline(never)]
+pub(crate) fn null_given(field: &'static str) -> Error {
+    Error::invalid(format!("{field} may not be null in this version"))
+}
+
+#[cold]
+#[inline(never)]
+pub(crate) fn absent(field: &'static str) -> Error {
+    Error::invalid(format!("{field} is set, and this version cannot carry it"))
+}
+
+/// Whether the range of versions in a table covers all there can be.
+pub(crate) const fn is_always(range: &str) -> bool {
+    matches!(range.as_bytes(), b"0..")
+}
+
+/// Whether a field is set, that is, is not its default.
+#[inline]
+pub(crate) fn differs<T: PartialEq>(value: &T, default: T) -> bool {
+    *value != default
+}

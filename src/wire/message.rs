@@ -1,0 +1,95 @@
+//! What makes a struct of fields a message: a name, versions, and for a request its API.
+
+use std::fmt;
+use std::ops::{RangeFrom, RangeInclusive};
+
+use crate::wire::{Decode, Encode, Reader, Writer};
+use crate::{Error, Result};
+
+/// A message as a whole: a request, a response, a header or a data schema.
+pub trait Message {
+    /// Its name in Kafka's specs, such as `FetchRequest`.
+    const NAME: &'static str;
+
+    /// The versions that there are.
+    const VERSIONS: RangeInclusive<i16>;
+
+    /// The versions that write compact lengths and tagged fields (KIP-482).
+    const FLEXIBLE: RangeFrom<i16>;
+
+    /// Appends the message in that version. Fails if the version does not exist, or cannot carry a
+    /// field that is set and may not be left out.
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<()>
+    where
+        Self: Encode,
+    {
+        check_version::<Self>(version)?;
+        Encode::encode(self, w, version, Self::FLEXIBLE.contains(&version))
+            .map_err(|e| e.in_message(Self::NAME, version))
+    }
+
+    /// Reads the message in that version, and leaves the reader after it.
+    fn decode(r: &mut Reader<'_>, version: i16) -> Result<Self>
+    where
+        Self: Decode,
+    {
+        check_version::<Self>(version)?;
+        let mut message = Self::default();
+        match Decode::decode(&mut message, r, version, Self::FLEXIBLE.contains(&version)) {
+            Ok(()) => Ok(message),
+            Err(e) => Err(e.in_message(Self::NAME, version)),
+        }
+    }
+}
+
+fn check_version<M: Message + ?Sized>(version: i16) -> Result<()> {
+    if M::VERSIONS.contains(&version) {
+        return Ok(());
+    }
+    let (first, last) = (M::VERSIONS.start(), M::VERSIONS.end());
+    Err(Error::unsupported(format!("there are versions {first} to {last}")).in_message(M::NAME, version))
+}
+
+/// A request.
+pub trait Request: Message {
+    /// Its API.
+    const KEY: ApiKey;
+
+    /// What answers it.
+    type Response: Message;
+
+    /// The version of the header in front of the request. Only the first `ControlledShutdown` has
+    /// the header without a client id.
+    fn request_header_version(version: i16) -> i16 {
+        match version {
+            0 if Self::KEY == ApiKey(7) => 0,
+            _ if Self::FLEXIBLE.contains(&version) => 2,
+            _ => 1,
+        }
+    }
+
+    /// The version of the header in front of the response. `ApiVersions` keeps the first one, so
+    /// that a client can read it before it knows what the broker speaks (KIP-511).
+    fn response_header_version(version: i16) -> i16 {
+        i16::from(Self::KEY != ApiKey(18) && Self::FLEXIBLE.contains(&version))
+    }
+}
+
+/// The number of an API. Those that Kafka has are constants of this type; any other is a value too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ApiKey(pub i16);
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "Unknown({})", self.0),
+        }
+    }
+}
