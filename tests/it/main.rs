@@ -9,3 +9,5 @@
 mod broker;
 /// What is printed and counted when a test cannot run here.
 mod skip;
+/// Checks of the repository's own text: layers, lengths, documents, banned calls.
+mod tidy;
