@@ -1,0 +1,13 @@
+//! All tests that see the crate from outside, in one binary: it links once and shares its brokers.
+//!
+//! A test that needs something this machine lacks calls [`skip::skip`], which prints and counts it.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+/// Tests against real Kafka brokers, and the harness that starts and ends them.
+mod broker;
+/// What is printed and counted when a test cannot run here.
+mod skip;
+/// Checks of the repository's own text: layers, lengths, documents, banned calls.
+mod tidy;
