@@ -310,7 +310,8 @@ public final class Records {
             ByteBuffer header = ByteBuffer.allocate(DefaultRecordBatch.RECORD_BATCH_OVERHEAD);
             DefaultRecordBatch.writeEmptyHeader(header, shape.magic, random.nextLong(1L << 40),
                 (short) random.nextInt(1 << 15), random.nextInt(1 << 20), nextOffset, last, random.nextInt(1 << 20),
-                chance(2) ? TimestampType.CREATE_TIME : TimestampType.LOG_APPEND_TIME, timestamp(), chance(2), chance(2));
+                chance(2) ? TimestampType.CREATE_TIME : TimestampType.LOG_APPEND_TIME, timestamp(), chance(2),
+                chance(2));
             header.flip();
             bytes.write(header);
             nextOffset = last + 1;
