@@ -7,6 +7,8 @@
 
 /// Tests against real Kafka brokers, and the harness that starts and ends them.
 mod broker;
+/// Kafka's own classes as the judge of every byte.
+mod oracle;
 /// What is printed and counted when a test cannot run here.
 mod skip;
 /// Checks of the repository's own text: layers, lengths, documents, banned calls.

@@ -1,0 +1,62 @@
+//! Kafka's own classes as the judge of every byte.
+//!
+//! Two Java programs, `tests/oracle/Oracle.java` and `Records.java`, run with the jars of one Kafka
+//! version. They draw messages and record batches, which weir must read and write back to the same
+//! bytes; and they read what weir drew, and must write back the same. They know every message from the
+//! specs in the jar, so nothing here lists messages: what the jar has and weir has not is a failure.
+//!
+//! Each run has a fresh seed and prints it.
+//!
+//! - `WEIR_SEED`: repeats a run.
+//! - `WEIR_ORACLE_COUNT`: messages for each message and version, in each direction (20).
+//! - `WEIR_KAFKA_JARS`: a folder with one folder of jars for each version. Without it `scripts/kafka`
+//!   says where they are, and fetches them if need be.
+//!
+//! A million messages from Java and a million for Java, in a few minutes:
+//!
+//! ```text
+//! WEIR_ORACLE_COUNT=800 cargo test --release --test it oracle::
+//! ```
+
+use std::env;
+use std::io::Write as _;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Finds the jars, compiles the two programs, runs them.
+mod java;
+/// Every message of every version, both ways.
+mod messages;
+/// The checks themselves, checked: defects that they must see.
+mod planted;
+/// The format in which messages, logs and answers pass the pipe.
+mod stream;
+
+/// The newest Kafka, and the last that still had what 4.0 removed.
+const VERSIONS: [&str; 2] = ["4.4.0", "3.9.2"];
+
+/// The seed of this run.
+fn seed() -> u64 {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    *SEED.get_or_init(|| {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("it is past 1970").as_nanos() as u64;
+        let seed = number("WEIR_SEED").unwrap_or_else(now);
+        say(&format!("oracle: WEIR_SEED={seed} repeats this run"));
+        seed
+    })
+}
+
+/// How many messages to draw for each message and version.
+fn count() -> usize {
+    number("WEIR_ORACLE_COUNT").map_or(20, |count| count as usize)
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let value = env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is no number: {value}")))
+}
+
+/// Prints a line even from a test that passes: what was covered, and with which seed, belongs in the log.
+fn say(line: &str) {
+    drop(std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()));
+}
