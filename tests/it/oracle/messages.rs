@@ -73,8 +73,8 @@ fn test_to_java(version: &'static str) {
 pub(super) fn ours() -> BTreeMap<Pair, String> {
     let mut ours = BTreeMap::new();
     for message in protocol::messages() {
-        for version in message.first_version..=message.last_version {
-            ours.insert((message.name.to_owned(), version), message.kind.to_owned());
+        for version in message.versions() {
+            ours.insert((message.name().to_owned(), version), message.kind().as_str().to_owned());
         }
     }
     ours
