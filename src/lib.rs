@@ -4,11 +4,23 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod error;
-#[cfg_attr(not(feature = "protocol"), allow(dead_code, reason = "the client takes what it needs"))]
+#[cfg_attr(
+    not(feature = "protocol"),
+    allow(dead_code, unreachable_pub, reason = "the client takes what it needs")
+)]
+mod frame;
+#[cfg_attr(
+    not(feature = "protocol"),
+    allow(dead_code, unreachable_pub, reason = "the client takes what it needs")
+)]
 mod messages;
 #[cfg(feature = "protocol")]
 pub mod protocol;
 pub mod records;
+#[cfg_attr(
+    not(feature = "protocol"),
+    allow(dead_code, unreachable_pub, reason = "the client takes what it needs")
+)]
 mod wire;
 
 pub use error::{Error, Result};

@@ -25,6 +25,7 @@
 
 use bytes::Bytes;
 
+pub use crate::frame::{Answer, Exchange, Frames};
 pub use crate::messages::*;
 pub use crate::wire::any::{AnyMessage, Kind, MessageType};
 pub use crate::wire::{
@@ -43,25 +44,25 @@ pub fn messages() -> &'static [MessageType] {
 /// `FetchRequest`. Bytes that Kafka wrote come back the same. Fails if there is no such message or
 /// version, if the bytes are malformed, and if any are left over.
 pub fn recode(kind: &str, name: &str, version: i16, bytes: Bytes) -> Result<Bytes> {
-    let message = decode(kind, name, version, bytes)?;
+    let message = decode(kind, name, version, &bytes)?;
     let mut writer = Writer::default();
     message.encode_any(&mut writer, version)?;
     Ok(writer.finish().into_bytes())
 }
 
 /// Decodes a message by its kind and name, as [`recode`] takes them. No byte may be left over.
-pub fn decode(kind: &str, name: &str, version: i16, bytes: Bytes) -> Result<Box<dyn AnyMessage>> {
-    decode_whole(by_name(kind, name)?, version, &bytes)
+pub fn decode(kind: &str, name: &str, version: i16, bytes: &Bytes) -> Result<Box<dyn AnyMessage>> {
+    decode_whole(by_name(kind, name)?, version, bytes)
 }
 
 /// Decodes the body of a request by its API. No byte may be left over.
-pub fn decode_request(key: ApiKey, version: i16, bytes: Bytes) -> Result<Box<dyn AnyMessage>> {
-    decode_whole(by_key(Kind::Request, key)?, version, &bytes)
+pub fn decode_request(key: ApiKey, version: i16, bytes: &Bytes) -> Result<Box<dyn AnyMessage>> {
+    decode_whole(by_key(Kind::Request, key)?, version, bytes)
 }
 
 /// Decodes the body of a response by its API. No byte may be left over.
-pub fn decode_response(key: ApiKey, version: i16, bytes: Bytes) -> Result<Box<dyn AnyMessage>> {
-    decode_whole(by_key(Kind::Response, key)?, version, &bytes)
+pub fn decode_response(key: ApiKey, version: i16, bytes: &Bytes) -> Result<Box<dyn AnyMessage>> {
+    decode_whole(by_key(Kind::Response, key)?, version, bytes)
 }
 
 /// Draws a message from a seed and encodes it: valid in its version, and fond of the edges.

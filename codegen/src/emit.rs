@@ -116,8 +116,8 @@ fn emit_dispatch(messages: &[Message]) -> String {
 fn emit_module(group: &[&Message]) -> Result<String> {
     let mut out = String::from(HEAD);
     let about = match group {
-        [one] => format!("//! {}.\n", one.name),
-        _ => format!("//! {} API.\n", group.first().map_or("", |m| m.api())),
+        [one] => format!("//! `{}`.\n", one.name),
+        _ => format!("//! The `{}` API.\n", group.first().map_or("", |m| m.api())),
     };
     out.push_str(&about);
     out.push_str("\nuse super::prelude::*;\n");
@@ -132,9 +132,8 @@ fn emit_message(out: &mut String, message: &Message, names: &Names) -> Result<()
     let versions = message.versions.ok_or("no versions")?;
     let direction = match message.kind {
         Kind::Request => "sent",
-        Kind::Response => "received",
         Kind::Header if message.name == "RequestHeader" => "sent",
-        Kind::Header => "received",
+        Kind::Response | Kind::Header => "received",
         Kind::Data => "both",
     };
     let table = Table { message, versions, names, direction };
@@ -270,7 +269,7 @@ impl Table<'_> {
             (true, _) => format!("Vec<{element}>"),
         };
         let nullable = if field.nullable.is_some() { format!("Option<{whole}>") } else { whole };
-        Ok(if field.flexible == Some(None) { format!("Legacy<{nullable}>") } else { nullable })
+        Ok(if field.never_flexible { format!("Legacy<{nullable}>") } else { nullable })
     }
 }
 
@@ -291,15 +290,15 @@ fn kip_lines(kips: &[(i16, u16)]) -> String {
 /// The default as a Rust expression, if it is not the one of the type.
 fn default_of(field: &Field) -> Result<Option<String>> {
     let given = field.default.as_deref();
-    if field.flexible.is_some() {
-        return if given.is_none() { Ok(None) } else { Err("a default beside flexible versions".to_owned()) };
+    if field.never_flexible {
+        return if given.is_none() { Ok(None) } else { Err("a default where lengths stay plain".to_owned()) };
     }
     if field.nullable.is_some() {
         return match given {
             Some("null") => Ok(None),
             // Java starts records as null, and everything else that may be null as empty.
             None if field.ty == "records" => Ok(None),
-            None | Some("") => Ok(Some("Some(Default::default())".to_owned())),
+            None | Some("") => Ok(Some(format!("Some({})", empty(field)?))),
             Some(other) => Err(format!("a nullable field with the default {other:?}")),
         };
     }
@@ -310,6 +309,17 @@ fn default_of(field: &Field) -> Result<Option<String>> {
             Ok(Some(number_literal(number)?))
         }
         (ty, Some(other)) => Err(format!("a default of {other:?} for {ty}")),
+    }
+}
+
+/// The empty value of a type that may be null.
+fn empty(field: &Field) -> Result<&'static str> {
+    match field.element() {
+        "int32" if field.is_array() => Ok("SmallVec::new()"),
+        _ if field.is_array() => Ok("Vec::new()"),
+        "string" => Ok("Str::new()"),
+        "bytes" => Ok("Bytes::new()"),
+        other => Err(format!("a {other} that may be null and does not start as null")),
     }
 }
 

@@ -92,8 +92,8 @@ fn field_facts(field: &Field, last: i16) -> Value {
     if let Some(tag) = field.tag {
         put("tag", json!(tag));
     }
-    if let Some(flexible) = field.flexible {
-        put("flexible", json!(flexible.map_or_else(|| "none".to_owned(), |v| v.within(last))));
+    if field.never_flexible {
+        put("flexible", json!("none"));
     }
     if let Some(default) = &field.default {
         put("default", json!(default));
@@ -183,7 +183,6 @@ fn read_fields(value: &Value) -> Result<Vec<Field>> {
 fn read_field(value: &Value) -> Result<Field> {
     let tag =
         value.get("tag").map(|tag| tag.as_u64().and_then(|tag| u32::try_from(tag).ok()).ok_or("bad tag"));
-    let flexible = value.get("flexible").and_then(Value::as_str).map(Versions::parse);
     let kips = value["kips"].as_array().into_iter().flatten();
     Ok(Field {
         name: text(value, "name")?,
@@ -191,7 +190,7 @@ fn read_field(value: &Value) -> Result<Field> {
         versions: Versions::parse(&text(value, "versions")?)?,
         nullable: optional_versions(value, "nullable")?,
         tag: tag.transpose()?,
-        flexible: flexible.transpose()?,
+        never_flexible: value["flexible"] == "none",
         ignorable: value["ignorable"] == true,
         default: value["default"].as_str().map(str::to_owned),
         map_key: value["mapKey"] == true,

@@ -59,8 +59,8 @@ pub fn parse(text: &str) -> Result<Message> {
             .transpose()
             .map_err(|e| e.to_string())?,
         listeners: strings_of(root, "listeners"),
-        versions: versions_of(root, "validVersions")?.ok_or("no validVersions")?,
-        flexible: versions_of(root, "flexibleVersions")?.flatten(),
+        versions: versions_of(root, "validVersions")?,
+        flexible: versions_of(root, "flexibleVersions")?,
         latest_unstable: flag(root, "latestVersionUnstable")?,
         kips: kips_by_version(&comments),
         fields: Vec::new(),
@@ -86,17 +86,23 @@ fn parse_field(object: &Object, structs: &mut Vec<Struct>) -> Result<Field> {
     let name = text_of(object, "name")?;
     let context = |e: String| format!("field {name}: {e}");
     let ty = text_of(object, "type").map_err(context)?;
-    let versions =
-        versions_of(object, "versions").map_err(context)?.ok_or_else(|| context("no versions".into()))?;
-    let tagged = versions_of(object, "taggedVersions").map_err(context)?.flatten();
+    let versions = versions_of(object, "versions").map_err(context)?;
+    let tagged = versions_of(object, "taggedVersions").map_err(context)?;
     if tagged.is_some() && tagged != versions {
         return Err(context("tagged in some versions only: the tables cannot say that".into()));
     }
+    let never_flexible = match object.get("flexibleVersions").map(plain).as_deref() {
+        None => false,
+        Some("none") => true,
+        Some(other) => {
+            return Err(context(format!("flexible versions {other} of its own: the tables cannot say that")));
+        }
+    };
     let field = Field {
         versions,
-        nullable: versions_of(object, "nullableVersions").map_err(context)?.flatten(),
+        nullable: versions_of(object, "nullableVersions").map_err(context)?,
         tag: number_of(object, "tag").map_err(context)?,
-        flexible: versions_of(object, "flexibleVersions").map_err(context)?,
+        never_flexible,
         ignorable: flag(object, "ignorable").map_err(context)?,
         default: object.get("default").map(plain),
         map_key: flag(object, "mapKey").map_err(context)?,
@@ -216,8 +222,9 @@ fn number_of(object: &Object, key: &str) -> Result<Option<u32>> {
         .transpose()
 }
 
-fn versions_of(object: &Object, key: &str) -> Result<Option<Option<Versions>>> {
-    object.get(key).map(plain).map(|text| Versions::parse(&text)).transpose()
+/// A range of versions; `None` if it is absent or says `none`.
+fn versions_of(object: &Object, key: &str) -> Result<Option<Versions>> {
+    object.get(key).map(plain).map_or(Ok(None), |text| Versions::parse(&text))
 }
 
 fn strings_of(object: &Object, key: &str) -> Vec<String> {

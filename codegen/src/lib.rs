@@ -7,6 +7,9 @@
 //! Both steps are pure functions from text to text; only `main` touches the tree, and the drift
 //! test of the root package calls [`generate`] in memory.
 
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

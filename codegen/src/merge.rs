@@ -158,12 +158,11 @@ impl Context {
     fn fields(&self, parent: &str, newer: &[Field], older: &[Field]) -> Result<Vec<Field>> {
         let mut merged: Vec<Field> = Vec::new();
         for new in newer {
-            let field = match older.iter().find(|old| old.name == new.name) {
-                Some(old) => self.field(new, old).map_err(|e| format!("{parent}.{}: {e}", new.name))?,
-                None => {
-                    self.only_one(parent, new, "newer")?;
-                    new.clone()
-                }
+            let field = if let Some(old) = older.iter().find(|old| old.name == new.name) {
+                self.field(new, old).map_err(|e| format!("{parent}.{}: {e}", new.name))?
+            } else {
+                self.only_one(parent, new, "newer")?;
+                new.clone()
             };
             merged.push(field);
         }
@@ -207,8 +206,8 @@ impl Context {
         if newer.default != older.default {
             return differs("default", &newer.default, &older.default);
         }
-        if newer.flexible != older.flexible {
-            return differs("flexible", &newer.flexible, &older.flexible);
+        if newer.never_flexible != older.never_flexible {
+            return differs("never flexible", &newer.never_flexible, &older.never_flexible);
         }
         let mut kips = [newer.kips.clone(), older.kips.clone()].concat();
         kips.sort_unstable();

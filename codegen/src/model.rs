@@ -53,8 +53,8 @@ pub struct Field {
     pub versions: Option<Versions>,
     pub nullable: Option<Versions>,
     pub tag: Option<u32>,
-    /// Set only where a field leaves the message's own rule: the client id in a header.
-    pub flexible: Option<Option<Versions>>,
+    /// Lengths stay plain in flexible versions too: the client id in a header.
+    pub never_flexible: bool,
     pub ignorable: bool,
     pub default: Option<String>,
     pub map_key: bool,

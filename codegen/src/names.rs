@@ -40,7 +40,7 @@ pub fn snake(name: &str) -> String {
     let mut out = String::new();
     for (i, &c) in chars.iter().enumerate() {
         if c.is_uppercase() && i > 0 {
-            let after_lower = !chars[i - 1].is_uppercase();
+            let after_lower = chars.get(i - 1).is_some_and(|before| !before.is_uppercase());
             let before_lower = chars.get(i + 1).is_some_and(|next| next.is_lowercase());
             if after_lower || before_lower {
                 out.push('_');
@@ -65,7 +65,7 @@ pub fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 && digits.len() > 4 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) && digits.len() > 4 {
             out.push('_');
         }
         out.push(digit);

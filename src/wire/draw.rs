@@ -11,20 +11,20 @@ use crate::wire::{Legacy, Str, UnknownTags, Uuid};
 /// From here on unknown tags are drawn: Kafka's own are far below.
 const UNKNOWN_FROM: u32 = 10_000;
 
-/// A small, fast, seeded generator (SplitMix64).
+/// A small, fast, seeded generator (`SplitMix64`).
 #[derive(Debug)]
-pub struct Entropy {
+pub(crate) struct Entropy {
     state: u64,
     /// How deep in arrays this is: inner ones are drawn shorter.
     depth: u32,
 }
 
 impl Entropy {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { state: seed, depth: 0 }
     }
 
-    pub fn next_u64(&mut self) -> u64 {
+    pub(crate) fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,12 +33,12 @@ impl Entropy {
     }
 
     /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next_u64() % end.max(1)
     }
 
     /// True once in `n` times.
-    pub fn chance(&mut self, n: u64) -> bool {
+    pub(crate) fn chance(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
@@ -91,7 +91,7 @@ impl Entropy {
 }
 
 /// A type of which random values can be drawn.
-pub trait Draw: Sized {
+pub(crate) trait Draw: Sized {
     fn draw(e: &mut Entropy, version: i16, flex: bool, may_be_null: bool) -> Self;
 }
 

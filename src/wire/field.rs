@@ -288,13 +288,11 @@ impl<T: Field> Field for Option<T> {
 impl<T: Encode> Encode for Option<T> {
     #[inline]
     fn encode(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
-        match self {
-            Some(value) => value.encode_some(w, version, flex),
-            None => {
-                T::encode_null(w, flex);
-                Ok(())
-            }
+        if let Some(value) = self {
+            return value.encode_some(w, version, flex);
         }
+        T::encode_null(w, flex);
+        Ok(())
     }
 }
 
@@ -502,6 +500,7 @@ pub(crate) const fn is_always(range: &str) -> bool {
 
 /// Whether a field is set, that is, is not its default.
 #[inline]
+#[allow(clippy::needless_pass_by_value, reason = "the default is made for this call")]
 pub(crate) fn differs<T: PartialEq>(value: &T, default: T) -> bool {
     *value != default
 }

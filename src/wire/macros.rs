@@ -183,7 +183,7 @@ macro_rules! request {
 macro_rules! api_keys {
     ($( $name:ident = $key:literal, $text:literal, $versions:expr, stable $stable:literal; )*) => {
         impl $crate::wire::ApiKey {
-            $( #[doc = concat!($text, ", versions `", stringify!($versions), "`.")]
+            $( #[doc = concat!("`", $text, "`, versions `", stringify!($versions), "`.")]
             pub const $name: Self = Self($key); )*
 
             /// The name in Kafka's specs, if Kafka has this API.

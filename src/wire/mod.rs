@@ -14,8 +14,7 @@ mod message;
 mod reader;
 mod text;
 mod uuid;
-#[doc(hidden)]
-pub mod varint;
+pub(crate) mod varint;
 mod writer;
 
 #[cfg(feature = "draw")]

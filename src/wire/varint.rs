@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 /// Reads an unsigned 32-bit varint from the front of `buf`.
 #[inline]
-pub fn read_u32(buf: &mut &[u8]) -> Result<u32> {
+pub(crate) fn read_u32(buf: &mut &[u8]) -> Result<u32> {
     if let [first, rest @ ..] = *buf
         && *first < 0x80
     {
@@ -36,7 +36,7 @@ fn read_u32_long(buf: &mut &[u8]) -> Result<u32> {
 
 /// Reads an unsigned 64-bit varint from the front of `buf`.
 #[inline]
-pub fn read_u64(buf: &mut &[u8]) -> Result<u64> {
+pub(crate) fn read_u64(buf: &mut &[u8]) -> Result<u64> {
     if let [first, rest @ ..] = *buf
         && *first < 0x80
     {
@@ -73,19 +73,19 @@ fn end_or_long(len: usize, max: usize) -> Error {
 
 /// Reads a zigzag 32-bit varint from the front of `buf`.
 #[inline]
-pub fn read_i32(buf: &mut &[u8]) -> Result<i32> {
+pub(crate) fn read_i32(buf: &mut &[u8]) -> Result<i32> {
     read_u32(buf).map(|n| (n >> 1) as i32 ^ -((n & 1) as i32))
 }
 
 /// Reads a zigzag 64-bit varint from the front of `buf`.
 #[inline]
-pub fn read_i64(buf: &mut &[u8]) -> Result<i64> {
+pub(crate) fn read_i64(buf: &mut &[u8]) -> Result<i64> {
     read_u64(buf).map(|n| (n >> 1) as i64 ^ -((n & 1) as i64))
 }
 
 /// Appends an unsigned 32-bit varint.
 #[inline]
-pub fn write_u32(out: &mut Vec<u8>, mut n: u32) {
+pub(crate) fn write_u32(out: &mut Vec<u8>, mut n: u32) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;
@@ -95,7 +95,7 @@ pub fn write_u32(out: &mut Vec<u8>, mut n: u32) {
 
 /// Appends an unsigned 64-bit varint.
 #[inline]
-pub fn write_u64(out: &mut Vec<u8>, mut n: u64) {
+pub(crate) fn write_u64(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;
@@ -105,25 +105,25 @@ pub fn write_u64(out: &mut Vec<u8>, mut n: u64) {
 
 /// Appends a zigzag 32-bit varint.
 #[inline]
-pub fn write_i32(out: &mut Vec<u8>, n: i32) {
+pub(crate) fn write_i32(out: &mut Vec<u8>, n: i32) {
     write_u32(out, zigzag32(n));
 }
 
 /// Appends a zigzag 64-bit varint.
 #[inline]
-pub fn write_i64(out: &mut Vec<u8>, n: i64) {
+pub(crate) fn write_i64(out: &mut Vec<u8>, n: i64) {
     write_u64(out, zigzag64(n));
 }
 
 /// Bytes that a zigzag 32-bit varint takes: 1 to 5.
 #[inline]
-pub fn len_i32(n: i32) -> usize {
+pub(crate) fn len_i32(n: i32) -> usize {
     ((38 - zigzag32(n).leading_zeros() as usize) / 7).max(1)
 }
 
 /// Bytes that a zigzag 64-bit varint takes: 1 to 10.
 #[inline]
-pub fn len_i64(n: i64) -> usize {
+pub(crate) fn len_i64(n: i64) -> usize {
     ((70 - zigzag64(n).leading_zeros() as usize) / 7).max(1)
 }
 

@@ -32,7 +32,8 @@ pub(super) struct Java {
 
 /// The programs for this version, compiled once. `None` is a skip, already printed.
 pub(super) fn java(version: &'static str, what: &str) -> Option<&'static Java> {
-    static ALL: [OnceLock<Result<Java, String>>; VERSIONS.len()] = [const { OnceLock::new() }; VERSIONS.len()];
+    static ALL: [OnceLock<Result<Java, String>>; VERSIONS.len()] =
+        [const { OnceLock::new() }; VERSIONS.len()];
     let index = VERSIONS.iter().position(|known| *known == version).expect("one of our versions");
     match ALL[index].get_or_init(|| Java::prepare(version)) {
         Ok(java) => Some(java),
@@ -47,7 +48,8 @@ impl Java {
     /// The reason of a skip is the error; anything that should have worked panics.
     fn prepare(version: &'static str) -> Result<Self, String> {
         for tool in ["java", "javac"] {
-            let found = Command::new(tool).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let found =
+                Command::new(tool).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
             if !found.is_ok_and(|status| status.success()) {
                 return Err(format!("no {tool}"));
             }

@@ -172,14 +172,16 @@ impl Report {
         self.failed += 1;
         if self.failed <= TOLD {
             let Frame { kind, name, version, .. } = frame;
-            writeln!(self.told, "{kind} {name} version {version} {number}: {difference}").expect("a string grows");
+            writeln!(self.told, "{kind} {name} version {version} {number}: {difference}")
+                .expect("a string grows");
         }
     }
 
     /// Prints what was covered, and fails if anything differed or was left out.
     fn finish(self, java: &Java, direction: &str) {
         let Self { messages, bytes, ref pairs, failed, .. } = self;
-        let wanted: BTreeSet<_> = list(java).into_iter().flat_map(|listed| listed.pairs(java.version)).collect();
+        let wanted: BTreeSet<_> =
+            list(java).into_iter().flat_map(|listed| listed.pairs(java.version)).collect();
         let tried: BTreeSet<_> = pairs.keys().cloned().collect();
         let missing: Vec<_> = wanted.difference(&tried).collect();
         let version = java.version;

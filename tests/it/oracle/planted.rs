@@ -107,7 +107,10 @@ fn java_has_no_version_that_its_jar_has_not() {
     drop(to);
     for question in asked {
         let answer = read_answer(&mut check.from).expect("Java answers each message");
-        assert!(answer.as_ref().is_err_and(|why| why.contains("no such message")), "{question:?}: {answer:?}");
+        assert!(
+            answer.as_ref().is_err_and(|why| why.contains("no such message")),
+            "{question:?}: {answer:?}"
+        );
     }
     check.end();
 }

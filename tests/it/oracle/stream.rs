@@ -76,7 +76,8 @@ pub(super) fn read_array<const N: usize>(from: &mut impl Read) -> io::Result<[u8
 
 #[test]
 fn a_frame_comes_back_and_the_end_is_seen() {
-    let frame = Frame { kind: "data".into(), name: "é".into(), version: -2, bytes: "xyz".into(), hash: 1 << 63 };
+    let frame =
+        Frame { kind: "data".into(), name: "é".into(), version: -2, bytes: "xyz".into(), hash: 1 << 63 };
     let mut pipe = Vec::new();
     frame.write(&mut pipe).unwrap();
     let mut from = pipe.as_slice();

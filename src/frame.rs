@@ -1,0 +1,323 @@
+//! Messages as they cross a connection: a length, a header, a body; and which answer belongs to
+//! which request.
+//!
+//! [`Frames`] cuts a stream of bytes into frames. [`Exchange`] numbers requests on their way out and
+//! matches answers on their way in, for one connection as its client sees it. Both are pure: bytes
+//! go in and come out, whoever owns the socket moves them.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::messages::request_header::RequestHeader;
+use crate::messages::response_header::ResponseHeader;
+use crate::wire::{ApiKey, Decode, Encode, Legacy, Message, Reader, Request, Segments, Str, Writer};
+use crate::{Error, Result};
+
+/// Bytes of the length in front of a frame.
+const PREFIX: usize = 4;
+
+/// A frame's buffer starts no larger than this, whatever length it claims, and grows as bytes come.
+const START_MAX: usize = 64 << 10;
+
+/// A read is given at least this much room when there is more to come.
+const ROOM_MIN: usize = 1024;
+
+/// Cuts a stream of bytes into frames.
+///
+/// Memory follows the bytes that arrived: a peer that claims a large frame and sends little of it
+/// costs little. After an error the stream has no more frames; close the connection.
+#[derive(Debug)]
+pub struct Frames {
+    buf: BytesMut,
+    limit: usize,
+}
+
+impl Frames {
+    /// For frames of at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { buf: BytesMut::new(), limit }
+    }
+
+    /// Changes the largest frame that is let through: small before authentication, larger after.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Where to put the bytes that come next. There is always room for some.
+    pub fn space(&mut self) -> &mut BytesMut {
+        let wanted = match self.claimed() {
+            Some(claim) => (claim + PREFIX).saturating_sub(self.buf.len()),
+            None => PREFIX,
+        };
+        // Doubling: what was sent so far is what it may cost at most again.
+        let most = self.buf.len().max(START_MAX);
+        if self.buf.capacity() - self.buf.len() < wanted.clamp(1, ROOM_MIN) {
+            self.buf.reserve(wanted.clamp(ROOM_MIN, most));
+        }
+        &mut self.buf
+    }
+
+    /// Adds bytes that came.
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let space = self.space();
+            let (now, later) = bytes.split_at(bytes.len().min(space.capacity() - space.len()));
+            space.put_slice(now);
+            bytes = later;
+        }
+    }
+
+    /// The next frame, without its length, if it is whole. It shares the buffer it came in.
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>> {
+        let Some((prefix, _)) = self.buf.split_first_chunk::<PREFIX>() else { return Ok(None) };
+        let claim = i32::from_be_bytes(*prefix);
+        let len =
+            usize::try_from(claim).map_err(|_| Error::malformed(format!("a frame of {claim} bytes")))?;
+        if len > self.limit {
+            return Err(Error::limit(format!("a frame of {len} bytes, {} are allowed", self.limit)));
+        }
+        if len < PREFIX {
+            return Err(Error::malformed(format!("a frame of {len} bytes has no room for a correlation id")));
+        }
+        if self.buf.len() - PREFIX < len {
+            return Ok(None);
+        }
+        let mut frame = self.buf.split_to(PREFIX + len);
+        Ok(Some(frame.split_off(PREFIX).freeze()))
+    }
+
+    fn claimed(&self) -> Option<usize> {
+        let (prefix, _) = self.buf.split_first_chunk::<PREFIX>()?;
+        usize::try_from(i32::from_be_bytes(*prefix)).ok().map(|claim| claim.min(self.limit))
+    }
+}
+
+/// The client's side of one connection: requests out in order, answers in by the same order.
+#[derive(Debug)]
+pub struct Exchange {
+    client_id: Option<Str>,
+    next_correlation: i32,
+    in_flight: VecDeque<Pending>,
+    in_flight_max: usize,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pending {
+    correlation: i32,
+    key: ApiKey,
+    version: i16,
+    header_version: i16,
+}
+
+/// An answer whose body is not decoded yet.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The API of the request that it answers.
+    pub key: ApiKey,
+    /// The version of that request, and so of this.
+    pub version: i16,
+    /// The body, without the header.
+    pub body: Bytes,
+}
+
+impl Exchange {
+    /// A connection without a request in flight, for at most `in_flight_max` of them. A client id is
+    /// shown in the broker's logs, metrics and quotas.
+    pub fn new(client_id: Option<&str>, in_flight_max: usize) -> Self {
+        Self {
+            client_id: client_id.map(Str::from),
+            next_correlation: 0,
+            in_flight: VecDeque::new(),
+            in_flight_max,
+        }
+    }
+
+    /// How many requests wait for an answer.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Encodes a request that will be answered, with length and header. Fails, and changes nothing,
+    /// if the version cannot carry it or too many requests wait already.
+    pub fn request<R: Request + Encode>(&mut self, request: &R, version: i16) -> Result<Segments> {
+        if self.in_flight.len() >= self.in_flight_max {
+            return Err(Error::limit(format!("{} requests are in flight already", self.in_flight.len())));
+        }
+        let segments = self.encode(request, version)?;
+        self.in_flight.push_back(Pending {
+            correlation: self.next_correlation,
+            key: R::KEY,
+            version,
+            header_version: R::response_header_version(version),
+        });
+        self.next_correlation = self.next_correlation.wrapping_add(1);
+        Ok(segments)
+    }
+
+    /// Encodes a request that brokers do not answer: a produce request with `acks` 0.
+    pub fn request_without_answer<R: Request + Encode>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> Result<Segments> {
+        let segments = self.encode(request, version)?;
+        self.next_correlation = self.next_correlation.wrapping_add(1);
+        Ok(segments)
+    }
+
+    fn encode<R: Request + Encode>(&self, request: &R, version: i16) -> Result<Segments> {
+        let header = RequestHeader {
+            request_api_key: R::KEY.0,
+            request_api_version: version,
+            correlation_id: self.next_correlation,
+            client_id: match R::request_header_version(version) {
+                0 => RequestHeader::default().client_id,
+                _ => Legacy(self.client_id.clone()),
+            },
+            ..RequestHeader::default()
+        };
+        let mut writer = Writer::with_capacity(256);
+        writer.put(&[0; PREFIX]);
+        Message::encode(&header, &mut writer, R::request_header_version(version))?;
+        Message::encode(request, &mut writer, version)?;
+        let len = writer.len() - PREFIX;
+        let prefix = i32::try_from(len).map_err(|_| Error::limit(format!("a request of {len} bytes")))?;
+        writer.patch(0, prefix.to_be_bytes());
+        Ok(writer.finish())
+    }
+
+    /// Takes a frame as the answer to the oldest request in flight. After an error nothing on this
+    /// connection can be trusted: all requests in flight have an unknown outcome.
+    pub fn answer(&mut self, frame: &Bytes) -> Result<Answer> {
+        let Some(expected) = self.in_flight.front().copied() else {
+            return Err(Error::malformed("an answer that nothing was asked for"));
+        };
+        let mut reader = Reader::new(frame);
+        let header = <ResponseHeader as Message>::decode(&mut reader, expected.header_version)?;
+        if header.correlation_id != expected.correlation {
+            let (found, wanted) = (header.correlation_id, expected.correlation);
+            return Err(Error::malformed(format!(
+                "an answer with correlation id {found} in place of {wanted}"
+            )));
+        }
+        self.in_flight.pop_front();
+        let body = frame.slice(reader.position()..);
+        Ok(Answer { key: expected.key, version: expected.version, body })
+    }
+}
+
+impl Answer {
+    /// Decodes the body as the answer to an `R`. Bytes left over are an error.
+    pub fn decode<R>(&self) -> Result<R::Response>
+    where
+        R: Request,
+        R::Response: Decode,
+    {
+        if R::KEY != self.key {
+            return Err(Error::invalid(format!("an answer to {} read as one to {}", self.key, R::KEY)));
+        }
+        let mut reader = Reader::new(&self.body);
+        let response = <R::Response as Message>::decode(&mut reader, self.version)?;
+        reader.finish().map_err(|e| e.in_message(R::Response::NAME, self.version))?;
+        Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::api_versions::ApiVersionsRequest;
+    use crate::messages::metadata::MetadataRequest;
+
+    const LIMIT: usize = 100 << 20;
+
+    fn frame(body: &[u8]) -> Vec<u8> {
+        let mut bytes = (body.len() as i32).to_be_bytes().to_vec();
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
+    #[test]
+    fn frames_come_out_however_the_stream_is_cut() {
+        let bodies = [&b"abcd"[..], &[7; 100_000], b"12345"];
+        let stream: Vec<u8> = bodies.iter().flat_map(|body| frame(body)).collect();
+        for step in [1, 3, 4, 5, 4096, stream.len()] {
+            let mut frames = Frames::new(LIMIT);
+            let mut found = Vec::new();
+            for piece in stream.chunks(step) {
+                frames.push(piece);
+                while let Some(frame) = frames.next_frame().unwrap() {
+                    found.push(frame);
+                }
+            }
+            assert_eq!(found, bodies, "cut every {step} bytes");
+        }
+    }
+
+    #[test]
+    fn b01_impossible_frame_sizes_are_errors() {
+        for size in [-1, i32::MIN, 0, 1, 3] {
+            let mut frames = Frames::new(LIMIT);
+            frames.push(&i32::to_be_bytes(size));
+            assert!(frames.next_frame().unwrap_err().is_malformed(), "{size}");
+        }
+    }
+
+    #[test]
+    fn b02_a_frame_over_the_limit_is_refused_before_memory_is_taken() {
+        let mut frames = Frames::new(LIMIT);
+        frames.push(&i32::MAX.to_be_bytes());
+        assert!(frames.next_frame().unwrap_err().is_limit());
+        assert!(frames.space().capacity() <= 2 * START_MAX);
+    }
+
+    #[test]
+    fn b04_a_large_claim_costs_no_more_than_twice_what_arrived() {
+        let mut frames = Frames::new(LIMIT);
+        frames.push(&(90_i32 << 20).to_be_bytes());
+        let mut sent = 4;
+        for _ in 0..2000 {
+            assert!(frames.space().capacity() <= 2 * sent + START_MAX, "{sent}");
+            frames.push(&[0; 1000]);
+            sent += 1000;
+            assert!(frames.next_frame().unwrap().is_none());
+        }
+    }
+
+    fn asked() -> (Exchange, Vec<i32>) {
+        let mut exchange = Exchange::new(Some("test"), 3);
+        let request = ApiVersionsRequest::default();
+        let ids = (0..3).map(|_| {
+            let bytes = exchange.request(&request, 0).unwrap().into_bytes();
+            i32::from_be_bytes(bytes[8..12].try_into().unwrap())
+        });
+        let ids = ids.collect();
+        (exchange, ids)
+    }
+
+    #[test]
+    fn b05_answers_out_of_order_unknown_or_twice_are_errors() {
+        let answer = |id: i32| Bytes::from([&id.to_be_bytes()[..], b"body"].concat());
+        let (mut exchange, ids) = asked();
+        assert_eq!(exchange.answer(&answer(ids[0])).unwrap().body, &b"body"[..]);
+        assert!(exchange.answer(&answer(ids[0])).unwrap_err().is_malformed(), "twice");
+        assert!(exchange.answer(&answer(ids[2])).unwrap_err().is_malformed(), "out of order");
+        assert!(exchange.answer(&answer(77)).unwrap_err().is_malformed(), "unknown");
+        assert_eq!(exchange.in_flight(), 2, "an error answers nobody");
+        let mut idle = Exchange::new(None, 1);
+        assert!(idle.answer(&answer(0)).unwrap_err().is_malformed(), "nothing was asked");
+    }
+
+    #[test]
+    fn the_in_flight_limit_holds_and_a_refused_request_changes_nothing() {
+        let (mut exchange, _) = asked();
+        assert!(exchange.request(&ApiVersionsRequest::default(), 0).unwrap_err().is_limit());
+        let (mut exchange, mut fresh) = (Exchange::new(None, 2), Exchange::new(None, 2));
+        assert!(exchange.request(&MetadataRequest::default(), 99).unwrap_err().is_unsupported());
+        let request = MetadataRequest::default();
+        let after = exchange.request(&request, 12).unwrap().into_bytes();
+        assert_eq!(after, fresh.request(&request, 12).unwrap().into_bytes());
+    }
+}
