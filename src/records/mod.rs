@@ -1,1 +1,2 @@
 //! Record batches.
+pub mod compression;
