@@ -1,4 +1,4 @@
-//! LZ4 frames around blocks of lz4_flex, or of our own high compressor.
+//! LZ4 frames around blocks of `lz4_flex`, or of our own high compressor.
 //!
 //! The frame is written as Kafka's Java client writes it: independent blocks of 64 KiB, no checksums
 //! but the header's, no content size. Any frame of the specification is read, linked blocks and

@@ -70,13 +70,7 @@ impl HighCompressor {
     }
 
     /// The longest match at `at`, if any is longer than `longer_than`.
-    fn longest(
-        &mut self,
-        block: &[u8],
-        at: usize,
-        indexed: &mut usize,
-        longer_than: usize,
-    ) -> Option<Match> {
+    fn longest(&mut self, block: &[u8], at: usize, indexed: &mut usize, longer_than: usize) -> Option<Match> {
         while *indexed < at {
             let head = &mut self.heads[hash(block, *indexed)];
             self.chain[*indexed] = std::mem::replace(head, *indexed as u16);

@@ -136,7 +136,7 @@ enum Encoder {
     #[cfg(feature = "gzip")]
     Gzip(gzip::Encoder),
     #[cfg(feature = "snappy")]
-    Snappy(snappy::Encoder),
+    Snappy(Box<snappy::Encoder>),
     #[cfg(feature = "lz4")]
     Lz4(lz4::Encoder),
     #[cfg(any(feature = "zstd", feature = "zstd-pure"))]
@@ -162,7 +162,7 @@ impl Compressor {
             #[cfg(feature = "gzip")]
             Compression::Gzip => Encoder::Gzip(gzip::Encoder::new(level)),
             #[cfg(feature = "snappy")]
-            Compression::Snappy => Encoder::Snappy(snappy::Encoder::new()),
+            Compression::Snappy => Encoder::Snappy(Box::new(snappy::Encoder::new())),
             #[cfg(feature = "lz4")]
             Compression::Lz4 => Encoder::Lz4(lz4::Encoder::new(level.filter(|level| *level != 9))),
             #[cfg(any(feature = "zstd", feature = "zstd-pure"))]

@@ -54,7 +54,8 @@ impl Decoder {
         // What the first frame claims is used if it is plausible, so that memory fits at once.
         let plausible = input.len().saturating_mul(16).saturating_add(ROOM_MIN);
         let claimed = zstd_safe::get_frame_content_size(input).ok().flatten();
-        let mut room = claimed.and_then(|size| usize::try_from(size).ok()).unwrap_or(plausible).min(plausible);
+        let mut room =
+            claimed.and_then(|size| usize::try_from(size).ok()).unwrap_or(plausible).min(plausible);
         loop {
             out.clear();
             out.reserve_exact(room.min(max));
