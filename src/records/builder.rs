@@ -19,8 +19,6 @@ use crate::{Error, Result};
 
 /// The largest batch that the format can say.
 const SIZE_MAX: usize = i32::MAX as usize;
-/// The most that the fields before a record's key, or between key and value, take together.
-const HEAD_MAX: usize = 32;
 
 /// A record to be appended; everything in it is borrowed.
 ///
@@ -324,55 +322,64 @@ impl BatchBuilder {
             if self.count == 0 && !self.delete_horizon { record.timestamp } else { self.base_timestamp };
         let timestamp_delta = record.timestamp.wrapping_sub(base);
         let mut body = 1
-            + varint::len_i64(timestamp_delta)
-            + varint::len_i32(offset_delta)
+            + len_of(timestamp_delta)
+            + len_of(i64::from(offset_delta))
             + nullable_len(record.key)
             + nullable_len(record.value)
-            + varint::len_i32(record.headers.len() as i32);
+            + len_of(record.headers.len() as i64);
         for header in record.headers {
             let header = header.as_header();
             body = body
                 .saturating_add(nullable_len(Some(header.key)))
                 .saturating_add(nullable_len(header.value));
         }
-        let total = body.saturating_add(varint::len_i32(body as i32));
+        let total = body.saturating_add(len_of(body as i64));
         Plan { body, total, timestamp_delta, offset_delta }
     }
 
     #[inline]
     fn write<H: AsHeader>(&mut self, record: &NewRecord<'_, H>, plan: &Plan) {
-        self.buf.reserve(plan.total);
-        let mut head = Head::default();
-        head.put(plan.body as i64);
-        head.put(0);
-        head.put(plan.timestamp_delta);
-        head.put(i64::from(plan.offset_delta));
-        match record.key {
-            None => head.put(-1),
-            Some(key) => {
-                head.put(key.len() as i64);
-                if !key.is_empty() {
-                    head.flush(&mut self.buf);
-                    self.buf.extend_from_slice(key);
-                }
-            }
+        self.buf.reserve(plan.total + size_of::<u64>());
+        self.write_head(plan, record.key.map_or(-1, |key| key.len() as i64));
+        if let Some(key) = record.key {
+            self.buf.extend_from_slice(key);
         }
-        match record.value {
-            None => head.put(-1),
-            Some(value) => {
-                head.put(value.len() as i64);
-                head.flush(&mut self.buf);
-                self.buf.extend_from_slice(value);
-            }
+        put(&mut self.buf, record.value.map_or(-1, |value| value.len() as i64));
+        if let Some(value) = record.value {
+            self.buf.extend_from_slice(value);
         }
-        head.put(record.headers.len() as i64);
-        head.flush(&mut self.buf);
+        put(&mut self.buf, record.headers.len() as i64);
         for header in record.headers {
             let header = header.as_header();
-            varint::write_i32(&mut self.buf, header.key.len() as i32);
+            put(&mut self.buf, header.key.len() as i64);
             self.buf.extend_from_slice(header.key);
-            varint::write_i32(&mut self.buf, header.value.map_or(-1, |value| value.len() as i32));
+            put(&mut self.buf, header.value.map_or(-1, |value| value.len() as i64));
             self.buf.extend_from_slice(header.value.unwrap_or_default());
+        }
+    }
+
+    /// Writes the five fields in front of the key. In an ordinary record they take eight bytes at
+    /// most: those are put together in a register and stored at once.
+    #[inline]
+    fn write_head(&mut self, plan: &Plan, key_len: i64) {
+        let body = zigzag(plan.body as i64);
+        let timestamp = zigzag(plan.timestamp_delta);
+        let offset = zigzag(i64::from(plan.offset_delta));
+        let key = zigzag(key_len);
+        if (body | timestamp | offset) < 0x4000 && key < 0x80 {
+            let mut head = Head::default();
+            head.put(body);
+            head.put(0);
+            head.put(timestamp);
+            head.put(offset);
+            head.put(key);
+            let end = self.buf.len() + head.len;
+            self.buf.extend_from_slice(&head.bits.to_le_bytes());
+            self.buf.truncate(end);
+        } else {
+            for n in [plan.body as i64, 0, plan.timestamp_delta, i64::from(plan.offset_delta), key_len] {
+                put(&mut self.buf, n);
+            }
         }
     }
 
@@ -474,47 +481,56 @@ impl BatchBuilder {
     }
 }
 
-/// Small fields are gathered here and copied to the batch together.
+/// Up to eight bytes, the first of them lowest.
 #[derive(Default)]
 struct Head {
-    bytes: [u8; HEAD_MAX],
+    bits: u64,
     len: usize,
 }
 
 impl Head {
-    /// Adds a zigzag varint. Of 32 bits or 64 makes no difference to the bytes.
+    /// Adds a varint of one or two bytes.
     #[inline]
-    fn put(&mut self, n: i64) {
-        let mut n = ((n << 1) ^ (n >> 63)) as u64;
-        while n >= 0x80 {
-            self.push(n as u8 | 0x80);
-            n >>= 7;
-        }
-        self.push(n as u8);
-    }
-
-    #[inline]
-    fn push(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.len) {
-            *place = byte;
-            self.len += 1;
-        }
-    }
-
-    #[inline]
-    fn flush(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.bytes.get(..self.len).unwrap_or_default());
-        self.len = 0;
+    fn put(&mut self, n: u64) {
+        let long = n >= 0x80;
+        let bytes = if long { n & 0x7f | 0x80 | n >> 7 << 8 } else { n };
+        self.bits |= bytes << (8 * self.len);
+        self.len += 1 + usize::from(long);
     }
 }
 
-/// The bytes that a key or value takes with its length. Lengths over 2 GiB need not be right: they
-/// are over the limit of a batch either way.
+#[inline]
+fn zigzag(n: i64) -> u64 {
+    ((n << 1) ^ (n >> 63)) as u64
+}
+
+/// Appends a zigzag varint. Whether it is one of 32 bits or of 64 makes no difference to the bytes.
+#[inline]
+fn put(out: &mut Vec<u8>, n: i64) {
+    let mut n = zigzag(n);
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+/// The bytes that a zigzag varint takes.
+#[inline]
+fn len_of(n: i64) -> usize {
+    match zigzag(n) {
+        ..0x80 => 1,
+        ..0x4000 => 2,
+        _ => varint::len_i64(n),
+    }
+}
+
+/// The bytes that a key or value takes with its length.
 #[inline]
 fn nullable_len(bytes: Option<&[u8]>) -> usize {
     match bytes {
         None => 1,
-        Some(bytes) => bytes.len().saturating_add(varint::len_i32(bytes.len() as i32)),
+        Some(bytes) => bytes.len().saturating_add(len_of(bytes.len() as i64)),
     }
 }
 

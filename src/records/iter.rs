@@ -120,14 +120,20 @@ impl<'a> Iterator for RecordIter<'a> {
             Layout::V2 { base_offset, base_timestamp, log_append_time, last_offset_delta } => {
                 self.v2(base_offset, base_timestamp, log_append_time, last_offset_delta)
             }
-            Layout::Legacy(layout) => layout.record(&mut self.rest, self.data),
+            Layout::Legacy(layout) => layout.record(self.rest, self.data).map(|(record, rest)| {
+                self.rest = rest;
+                record
+            }),
         };
         match record {
             Ok(record) => {
                 self.left -= 1;
                 Some(Ok(record))
             }
-            Err(what) => Some(Err(self.fail(what, before))),
+            Err(what) => {
+                self.stop();
+                Some(Err(broken(self.layout, what, self.data.len() - before.len())))
+            }
         }
     }
 
@@ -192,22 +198,28 @@ impl<'a> RecordIter<'a> {
             self.done = true;
             return None;
         }
-        let rest = self.rest;
-        Some(Err(self.fail("bytes are left over behind the last record", rest)))
+        let at = self.data.len() - self.rest.len();
+        self.stop();
+        Some(Err(broken(self.layout, "bytes are left over behind the last record", at)))
     }
 
-    #[cold]
-    fn fail(&mut self, what: Broken, before: &[u8]) -> Error {
+    #[inline]
+    fn stop(&mut self) {
         self.done = true;
         self.left = 0;
         self.rest = &[];
-        let at = self.data.len() - before.len();
-        let base = match self.layout {
-            Layout::V2 { base_offset, .. } => base_offset,
-            Layout::Legacy(layout) => layout.wrapper_offset,
-        };
-        Error::corrupt(format!("a record of the batch at offset {base}: {what}")).at(at)
     }
+}
+
+/// The error for a record. Takes nothing by reference, which would keep the iterator out of
+/// registers.
+#[cold]
+fn broken(layout: Layout, what: Broken, at: usize) -> Error {
+    let base = match layout {
+        Layout::V2 { base_offset, .. } => base_offset,
+        Layout::Legacy(layout) => layout.wrapper_offset,
+    };
+    Error::corrupt(format!("a record of the batch at offset {base}: {what}")).at(at)
 }
 
 impl fmt::Debug for RecordIter<'_> {

@@ -58,23 +58,29 @@ impl Message<'_> {
 }
 
 impl Layout {
-    /// Reads the next message as a record.
-    pub(super) fn record<'a>(self, rest: &mut &'a [u8], data: &'a Bytes) -> Result<Record<'a>, Broken> {
-        let message = read_message(rest)?;
+    /// Reads the first message of a set as a record; gives the rest of the set with it.
+    #[inline(never)]
+    pub(super) fn record<'a>(
+        self,
+        mut set: &'a [u8],
+        data: &'a Bytes,
+    ) -> Result<(Record<'a>, &'a [u8]), Broken> {
+        let message = read_message(&mut set)?;
         if message.magic != self.magic {
             return Err("a message is of another format than the one around it");
         }
         if message.compression() != 0 {
             return Err("a compressed message inside a compressed message");
         }
-        Ok(Record {
+        let record = Record {
             data,
             offset: self.base.checked_add(message.offset).ok_or("its offset overflows")?,
             timestamp: self.log_append_time.unwrap_or(message.timestamp),
             key: message.key,
             value: message.value,
             headers: Headers::default(),
-        })
+        };
+        Ok((record, set))
     }
 }
 

@@ -216,6 +216,7 @@ impl<'a> Headers<'a> {
     }
 }
 
+#[allow(clippy::copy_iterator, reason = "two words, kept whole in the record and handed out anew each time")]
 impl<'a> Iterator for Headers<'a> {
     type Item = Header<'a>;
 
@@ -250,7 +251,7 @@ impl fmt::Debug for Escaped<'_> {
 }
 
 /// Reads a signed varint. One and two bytes, which are nearly all there are in records, are decoded
-/// in place.
+/// in place. The slice is only ever passed on by value, so that it stays in registers.
 #[inline]
 pub(super) fn read_varint(buf: &mut &[u8]) -> Result<i32, Broken> {
     let n = match **buf {
@@ -262,7 +263,11 @@ pub(super) fn read_varint(buf: &mut &[u8]) -> Result<i32, Broken> {
             *buf = rest;
             u32::from(a & 0x7f) | u32::from(b) << 7
         }
-        _ => return varint::read_i32(buf).map_err(|_| "a varint is broken"),
+        _ => {
+            let (n, rest) = long_varint(buf)?;
+            *buf = rest;
+            return Ok(n);
+        }
     };
     Ok((n >> 1) as i32 ^ -((n & 1) as i32))
 }
@@ -279,9 +284,25 @@ pub(super) fn read_varlong(buf: &mut &[u8]) -> Result<i64, Broken> {
             *buf = rest;
             u64::from(a & 0x7f) | u64::from(b) << 7
         }
-        _ => return varint::read_i64(buf).map_err(|_| "a varint is broken"),
+        _ => {
+            let (n, rest) = long_varlong(buf)?;
+            *buf = rest;
+            return Ok(n);
+        }
     };
     Ok((n >> 1) as i64 ^ -((n & 1) as i64))
+}
+
+#[inline(never)]
+fn long_varint(mut buf: &[u8]) -> Result<(i32, &[u8]), Broken> {
+    let n = varint::read_i32(&mut buf).map_err(|_| "a varint is broken")?;
+    Ok((n, buf))
+}
+
+#[inline(never)]
+fn long_varlong(mut buf: &[u8]) -> Result<(i64, &[u8]), Broken> {
+    let n = varint::read_i64(&mut buf).map_err(|_| "a varint is broken")?;
+    Ok((n, buf))
 }
 
 /// Reads bytes behind their length; -1 is null.

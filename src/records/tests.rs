@@ -76,9 +76,8 @@ fn seeded_batches_go_both_ways_with_every_codec() {
             let count = 1 + seeded.below(40);
             let records: Vec<_> = (0..count as i64).map(|offset| seeded.record(offset)).collect();
             for (_, timestamp, key, value, headers) in &records {
-                let record = NewRecord::new(*timestamp)
-                    .key_value(key.as_deref(), value.as_deref())
-                    .headers(headers);
+                let record =
+                    NewRecord::new(*timestamp).key_value(key.as_deref(), value.as_deref()).headers(headers);
                 let (before, foretold) = (builder.size(), builder.size_of(&record));
                 builder.append(&record).unwrap();
                 assert_eq!(builder.size(), before + foretold);
