@@ -86,6 +86,13 @@ impl Error {
         self
     }
 
+    /// Says in which larger thing it happened.
+    #[cold]
+    pub(crate) fn within(mut self, place: impl fmt::Display) -> Self {
+        self.0.what = format!("{place}: {}", self.0.what).into();
+        self
+    }
+
     /// Keeps the error of the library underneath.
     #[cold]
     pub(crate) fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
