@@ -14,7 +14,7 @@ use kafka_protocol::messages::{BrokerId, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use kafka_protocol::records::{
     Compression, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, Record,
-    RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+    RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, RecordSet, TimestampType,
 };
 use uuid::Uuid;
 
@@ -151,18 +151,38 @@ pub fn encode_batch(out: &mut BytesMut, records: &[Record]) {
     RecordBatchEncoder::encode(out, records, &OPTIONS).expect("records of ours encode");
 }
 
-/// Decodes a fetch response with all its records, and looks at each.
+/// Decodes a fetch response with all its records, then looks at each: what a client does that
+/// hands the response on as records.
 pub fn walk_fetch(frame: &Bytes) -> Seen {
     let response: FetchResponse = decode(frame, FETCH);
+    let mut sets = Vec::new();
+    for mut batches in response.responses.into_iter().flat_map(partitions) {
+        sets.extend(RecordBatchDecoder::decode_all(&mut batches).expect("batches of ours decode"));
+    }
     let mut seen = Seen::default();
-    for partition in response.responses.into_iter().flat_map(|topic| topic.partitions) {
-        let mut batches = partition.records.unwrap_or_default();
+    sets.iter().for_each(|set| see(&mut seen, set));
+    seen
+}
+
+/// The same with one batch decoded at a time, and dropped before the next: fewer cache misses and
+/// no memory that the allocator gives back to the system in between.
+pub fn walk_fetch_by_batch(frame: &Bytes) -> Seen {
+    let response: FetchResponse = decode(frame, FETCH);
+    let mut seen = Seen::default();
+    for mut batches in response.responses.into_iter().flat_map(partitions) {
         while !batches.is_empty() {
-            let set = RecordBatchDecoder::decode(&mut batches).expect("a batch of ours decodes");
-            for record in &set.records {
-                seen.see(record.offset, record.timestamp, record.key.as_deref(), record.value.as_deref());
-            }
+            see(&mut seen, &RecordBatchDecoder::decode(&mut batches).expect("a batch of ours decodes"));
         }
     }
     seen
+}
+
+fn partitions(topic: FetchableTopicResponse) -> impl Iterator<Item = Bytes> {
+    topic.partitions.into_iter().filter_map(|partition| partition.records)
+}
+
+fn see(seen: &mut Seen, set: &RecordSet) {
+    for record in &set.records {
+        seen.see(record.offset, record.timestamp, record.key.as_deref(), record.value.as_deref());
+    }
 }

@@ -39,7 +39,8 @@ fn fetch(report: &mut Report) {
         .entrant("floor", walk(Some(crc32c::crc32c)))
         .entrant("floor, crc-fast", walk(Some(crc_fast::crc32_iscsi)))
         .entrant("floor, no crc", walk(None))
-        .entrant("kafka-protocol", || peer::walk_fetch(&frame));
+        .entrant("kafka-protocol", || peer::walk_fetch(&frame))
+        .entrant("kafka-protocol, by batch", || peer::walk_fetch_by_batch(&frame));
     let outcome = report.run(contest);
     let _ = outcome;
 }
