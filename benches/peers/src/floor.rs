@@ -126,7 +126,9 @@ impl<'a> Cursor<'a> {
         self.varint().map(|n| (n >> 1) as i64 ^ -((n & 1) as i64))
     }
 
+    /// Outer: is it there; inner: is it null.
     #[inline]
+    #[allow(clippy::option_option)]
     fn nullable(&mut self) -> Option<Option<&'a [u8]>> {
         match usize::try_from(self.zigzag()?) {
             Ok(len) => self.take(len).map(Some),

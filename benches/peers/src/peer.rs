@@ -160,7 +160,9 @@ pub fn walk_fetch(frame: &Bytes) -> Seen {
         sets.extend(RecordBatchDecoder::decode_all(&mut batches).expect("batches of ours decode"));
     }
     let mut seen = Seen::default();
-    sets.iter().for_each(|set| see(&mut seen, set));
+    for set in &sets {
+        see(&mut seen, set);
+    }
     seen
 }
 
