@@ -17,5 +17,6 @@
 pub mod contest;
 pub mod data;
 pub mod floor;
+pub mod ours;
 pub mod peer;
 pub mod report;
