@@ -1,0 +1,80 @@
+//! Record batches: fetching and walking them, building and encoding them.
+//!
+//! `cargo run --release --bin records -- [--gate] [fetch] [batch]`
+
+use std::process::ExitCode;
+
+use bytes::BytesMut;
+use weir_peers::contest::Contest;
+use weir_peers::data::{self, BASE_TIMESTAMP, BATCHES, RECORDS};
+use weir_peers::floor::{self, Seen};
+use weir_peers::peer;
+use weir_peers::report::Report;
+
+fn main() -> ExitCode {
+    let mut report = match Report::from_args() {
+        Ok(report) => report,
+        Err(exit) => return exit,
+    };
+    fetch(&mut report);
+    batch(&mut report);
+    report.finish()
+}
+
+/// A fetch response, version 16, 10 x 1000 records of 100 bytes: decode it and look at each record.
+fn fetch(report: &mut Report) {
+    let name = "fetch v16, decode and walk";
+    if !report.wants(name) {
+        return;
+    }
+    let frame = peer::fetch_frame(&data::values());
+    let seen = peer::walk_fetch(&frame);
+    let walk = |crc| {
+        let same = move |got: Option<Seen>| assert_eq!(got, Some(seen));
+        same(floor::walk_fetch(&frame, crc));
+        let frame = frame.clone();
+        move || floor::walk_fetch(&frame, crc)
+    };
+    let contest = Contest::new(name, RECORDS * BATCHES, frame.len())
+        .entrant("floor", walk(Some(crc32c::crc32c)))
+        .entrant("floor, crc-fast", walk(Some(crc_fast::crc32_iscsi)))
+        .entrant("floor, no crc", walk(None))
+        .entrant("kafka-protocol", || peer::walk_fetch(&frame))
+        .entrant("kafka-protocol, by batch", || peer::walk_fetch_by_batch(&frame));
+    let outcome = report.run(contest);
+    let _ = outcome;
+}
+
+/// One batch of 1000 records of 100 bytes, from values to bytes that can be sent.
+fn batch(report: &mut Report) {
+    let name = "batch, encode";
+    if !report.wants(name) {
+        return;
+    }
+    let values = data::values();
+    let expected = peer::batch(&values);
+    let encode = |crc: Option<fn(&[u8]) -> u32>| {
+        let values = values.clone();
+        let mut out = Vec::new();
+        move || {
+            floor::encode_batch(&mut out, BASE_TIMESTAMP, &values, crc);
+            out.len()
+        }
+    };
+    let prebuilt = peer::records(&values);
+    let (mut first, mut second) = (BytesMut::new(), BytesMut::new());
+    let contest = Contest::new(name, RECORDS, expected.len())
+        .entrant("floor", encode(Some(crc32c::crc32c)))
+        .entrant("floor, crc-fast", encode(Some(crc_fast::crc32_iscsi)))
+        .entrant("floor, no crc", encode(None))
+        .entrant("kafka-protocol, records prebuilt", || {
+            peer::encode_batch(&mut first, &prebuilt);
+            first.len()
+        })
+        .entrant("kafka-protocol, records built", || {
+            peer::encode_batch(&mut second, &peer::records(&values));
+            second.len()
+        });
+    let outcome = report.run(contest);
+    let _ = outcome;
+}
