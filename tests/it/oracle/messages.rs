@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::channel;
 use std::thread;
 
 use bytes::Bytes;
@@ -265,8 +265,10 @@ pub(super) fn to_java(
     let mut program = java.start("Oracle", &["check"]);
     let mut to = program.input();
     let mut report = Report::default();
-    // Written by one thread and read by another, or both sides would wait for the other to read.
-    let (sent, expected) = sync_channel(1 << 12);
+    // Written by one thread and read by another, or both sides would wait for the other to read. The
+    // channel has no bound of its own: it holds what is in the pipes and their buffers, and if it were
+    // to fill up before them, Java would wait for the rest of a message that we hold back.
+    let (sent, expected) = channel();
     thread::scope(|scope| {
         scope.spawn(|| {
             let sent = sent;
