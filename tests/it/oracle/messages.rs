@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use bytes::Bytes;
-use weir::protocol;
+use weir::protocol::{self, ApiKey, Kind};
 
 use super::java::{Java, java};
 use super::stream::{Frame, read_answer, read_blob};
@@ -55,6 +55,31 @@ fn every_pair_of_weir_is_known_to_a_kafka() {
     let strangers: Vec<_> = ours.difference(&known).collect();
     assert!(strangers.is_empty(), "weir has what no Kafka has: {strangers:?}");
     say(&format!("oracle: {} pairs of message and version, all known to Kafka", ours.len()));
+}
+
+/// Which header stands in front of each request and response.
+#[test]
+fn headers_have_the_versions_that_java_gives_them() {
+    let known =
+        |kind, key| protocol::messages().iter().find(|m| m.kind() == kind && m.api_key() == Some(key));
+    let mut compared = BTreeSet::new();
+    for version in VERSIONS {
+        let Some(java) = java(version, "header versions") else { return };
+        for line in ask(java, "headers").lines() {
+            let numbers: Vec<i16> = line.split(' ').map(|word| word.parse().expect("a number")).collect();
+            let [key, version, request, response] = numbers[..] else { panic!("not four words: {line}") };
+            for (kind, expected) in [(Kind::Request, request), (Kind::Response, response)] {
+                let Some(message) = known(kind, ApiKey(key)) else { panic!("no API {key}") };
+                if message.versions().contains(&version) {
+                    assert_eq!(message.header_version(version), Some(expected), "{message:?} {version}");
+                    compared.insert((kind, key, version));
+                }
+            }
+        }
+    }
+    let of_apis = protocol::messages().iter().filter(|message| message.api_key().is_some());
+    assert_eq!(compared.len(), of_apis.map(|message| message.versions().count()).sum::<usize>());
+    say(&format!("oracle: the header versions of {} pairs are those of Java", compared.len()));
 }
 
 fn test_from_java(version: &'static str) {
@@ -101,13 +126,18 @@ impl Listed {
 
 /// Everything that this Kafka has.
 pub(super) fn list(java: &Java) -> Vec<Listed> {
-    let mut program = java.start("Oracle", &["list"]);
-    let mut text = String::new();
-    program.from.read_to_string(&mut text).expect("the list is text");
-    program.end();
-    let listed: Vec<_> = text.lines().map(parse_listed).collect();
+    let listed: Vec<_> = ask(java, "list").lines().map(parse_listed).collect();
     assert!(listed.len() > 150, "Kafka has more messages than {}", listed.len());
     listed
+}
+
+/// What a command without arguments prints.
+fn ask(java: &Java, command: &str) -> String {
+    let mut program = java.start("Oracle", &[command]);
+    let mut text = String::new();
+    program.from.read_to_string(&mut text).expect("the answer is text");
+    program.end();
+    text
 }
 
 fn parse_listed(line: &str) -> Listed {
