@@ -226,7 +226,7 @@ impl Report {
     }
 
     /// The differences in bytes, and in JSON as Java reads the two.
-    fn words(&self, java: &Java) -> String {
+    pub(super) fn words(&self, java: &Java) -> String {
         let mut words = self.told.clone();
         let mut program = java.start("Oracle", &["check", "json"]);
         let mut to = program.input();
@@ -252,9 +252,9 @@ impl Report {
 fn difference(meant: &[u8], became: &[u8]) -> String {
     let at = meant.iter().zip(became).take_while(|(a, b)| a == b).count();
     let around = |bytes: &[u8]| {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let (before, after) = bytes.split_at(at);
-        format!("{}>{}", hex(&before[at.saturating_sub(12)..]), hex(&after[..after.len().min(12)]))
+        let (before, after) = (&before[at.saturating_sub(12)..], &after[..after.len().min(12)]);
+        format!("{before:02x?} {after:02x?}")
     };
     let (here, there) = (around(meant), around(became));
     format!("at byte {at}, {here} of {} became {there} of {}", meant.len(), became.len())
