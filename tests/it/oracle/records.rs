@@ -12,6 +12,7 @@ use super::java::{Java, java};
 use super::log::Log;
 use super::stream::{read_answer, read_blob, read_text, write_blob, write_text};
 use super::{VERSIONS, count, say, seed};
+use crate::skip::skip;
 
 #[test]
 fn java_to_weir_4_4_0() {
@@ -51,7 +52,7 @@ fn a_planted_defect_is_seen() {
         }
         Ok(log)
     });
-    assert!(planted > 100 && found.differences.len() == planted, "{} of {planted}", found.differences.len());
+    assert!(planted > 50 && found.differences.len() == planted, "{} of {planted}", found.differences.len());
 
     let found = to_java(java, |random, codec, compressor| {
         let (log, bytes) = draw::batch(random, codec, compressor)?;
@@ -70,8 +71,16 @@ fn pieces() -> usize {
     count().div_ceil(4).min(50)
 }
 
+/// Codecs that this build has not are no failure, but not silent either.
+fn tell_missing_codecs(version: &str) {
+    for codec in Compression::ALL.into_iter().filter(|codec| !codec.is_available()) {
+        skip(&format!("oracle {version}, records with {codec}"), "its feature is off");
+    }
+}
+
 fn test_from_java(version: &'static str) {
     let Some(java) = java(version, "records from Java") else { return };
+    tell_missing_codecs(version);
     let mut decompressor = Decompressor::new();
     let found = from_java(java, |bytes| Log::read(bytes, &mut decompressor));
     found.finish(java, "records from Java");
@@ -79,6 +88,7 @@ fn test_from_java(version: &'static str) {
 
 fn test_to_java(version: &'static str) {
     let Some(java) = java(version, "records for Java") else { return };
+    tell_missing_codecs(version);
     to_java(java, draw::batch).finish(java, "records for Java");
 }
 
@@ -124,6 +134,8 @@ fn from_java(java: &Java, mut read: impl FnMut(Bytes) -> weir::Result<Log>) -> F
         found.shapes.insert(label.split(" number").next().unwrap_or(&label).to_owned());
         match read(bytes) {
             Ok(log) if log == meant => {}
+            // Without its feature a codec is refused, in those very words.
+            Err(error) if error.is_unsupported() && needs_missing_codec(&meant) => {}
             Ok(log) => found.differences.push(format!("{label}: {}", difference(&meant, &log))),
             Err(error) => found.differences.push(format!("{label}: weir: {error:?}")),
         }
@@ -132,6 +144,11 @@ fn from_java(java: &Java, mut read: impl FnMut(Bytes) -> weir::Result<Log>) -> F
     // Formats 0 and 1: none, gzip, snappy, lz4, with 26 levels; format 2: zstd as well, with 32 more.
     assert_eq!(found.shapes.len(), 2 * 30 + 63, "{:?}", found.shapes);
     found
+}
+
+fn needs_missing_codec(log: &Log) -> bool {
+    let missing = |codec: i8| !Compression::from_id(codec as u8).is_some_and(Compression::is_available);
+    log.batches.iter().any(|batch| missing(batch.codec))
 }
 
 /// What `draw` draws, as it was meant and as Java reads it.
@@ -143,9 +160,9 @@ fn to_java(
     let mut to = program.input();
     let mut found = Found::default();
     let mut random = Random::new(seed());
-    for shape in shapes() {
+    for shape in shapes().into_iter().filter(|(codec, _)| codec.is_available()) {
         let label = format!("{shape:?}");
-        let mut compressor = draw::compressor(shape).expect("all codecs are built in, with all levels");
+        let mut compressor = draw::compressor(shape).expect("it is built in, with all levels");
         for number in 0..pieces() {
             let (meant, bytes) = draw(&mut random, shape.0, compressor.as_mut()).expect("weir can write it");
             // One at a time: the answer is read before the next question, so neither side waits in vain.
