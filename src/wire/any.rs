@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::Result;
+use crate::wire::message::{request_header_version, response_header_version};
 use crate::wire::{ApiKey, Decode, Encode, Message, Reader, Writer};
 
 /// Which of the four kinds a message is of.
@@ -133,6 +134,17 @@ impl MessageType {
     /// Whether that version writes compact lengths and tagged fields (KIP-482).
     pub fn is_flexible(&self, version: i16) -> bool {
         version >= self.flexible_from
+    }
+
+    /// The version of the header in front of that version of the request or response. `None` for
+    /// headers themselves, and for data.
+    pub fn header_version(&self, version: i16) -> Option<i16> {
+        let (key, flexible) = (self.key?, self.is_flexible(version));
+        match self.kind {
+            Kind::Request => Some(request_header_version(key, version, flexible)),
+            Kind::Response => Some(response_header_version(key, flexible)),
+            Kind::Header | Kind::Data => None,
+        }
     }
 }
 

@@ -58,21 +58,30 @@ pub trait Request: Message {
     /// What answers it.
     type Response: Message;
 
-    /// The version of the header in front of the request. Only the first `ControlledShutdown` has
-    /// the header without a client id.
+    /// The version of the header in front of the request.
     fn request_header_version(version: i16) -> i16 {
-        match version {
-            0 if Self::KEY == ApiKey(7) => 0,
-            _ if Self::FLEXIBLE.contains(&version) => 2,
-            _ => 1,
-        }
+        request_header_version(Self::KEY, version, Self::FLEXIBLE.contains(&version))
     }
 
-    /// The version of the header in front of the response. `ApiVersions` keeps the first one, so
-    /// that a client can read it before it knows what the broker speaks (KIP-511).
+    /// The version of the header in front of the response.
     fn response_header_version(version: i16) -> i16 {
-        i16::from(Self::KEY != ApiKey(18) && Self::FLEXIBLE.contains(&version))
+        response_header_version(Self::KEY, Self::FLEXIBLE.contains(&version))
     }
+}
+
+/// Only the first `ControlledShutdown` has the header without a client id.
+pub(super) fn request_header_version(key: ApiKey, version: i16, flexible: bool) -> i16 {
+    match version {
+        0 if key == ApiKey(7) => 0,
+        _ if flexible => 2,
+        _ => 1,
+    }
+}
+
+/// `ApiVersions` keeps the first one, so that a client can read it before it knows what the broker
+/// speaks (KIP-511).
+pub(super) fn response_header_version(key: ApiKey, flexible: bool) -> i16 {
+    i16::from(key != ApiKey(18) && flexible)
 }
 
 /// The number of an API. Those that Kafka has are constants of this type; any other is a value too.

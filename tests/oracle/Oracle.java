@@ -1,12 +1,14 @@
 // Asks Kafka's own message classes what is right. Run it with the jars of one Kafka version on the
 // class path (kafka-clients, and Jackson from the server's libraries):
 //
-//     java -cp 'JARS/*' Oracle.java list
+//     java -cp 'JARS/*' Oracle.java list | headers
 //     java -cp 'JARS/*' Oracle.java draw SEED COUNT [NAME VERSION] > messages
 //     java -cp 'JARS/*' Oracle.java check [json] < messages > answers
 //
 // `list` prints a line for each message: kind, name, first and last version, the number of its API
 // (-1 if none), and the version that is marked unstable (-1 if none).
+// `headers` prints a line for each API and version: its number, the version, and the versions of the
+// headers in front of its request and of its response.
 // `draw` writes COUNT random messages for every message and version. A message depends on the seed,
 // its name, its version and its number only, so one that failed can be drawn again alone. Number 0
 // of each pair has all defaults, 1 has everything present, 2 has everything null or empty.
@@ -70,6 +72,8 @@ public final class Oracle {
         DataOutputStream out = new DataOutputStream(new BufferedOutputStream(System.out, 1 << 18));
         if (command.equals("list") && args.length == 1) {
             list(specs, out);
+        } else if (command.equals("headers") && args.length == 1) {
+            headers(out);
         } else if (command.equals("draw") && (args.length == 3 || args.length == 5)) {
             long seed = Long.parseUnsignedLong(args[1]);
             int count = Integer.parseInt(args[2]);
@@ -79,19 +83,29 @@ public final class Oracle {
         } else if (command.equals("check") && (args.length == 1 || args[1].equals("json"))) {
             check(specs, args.length > 1, new BufferedInputStream(System.in, 1 << 18), out);
         } else {
-            System.err.println("usage: Oracle list | draw SEED COUNT [NAME VERSION] | check [json]");
+            System.err.println("usage: Oracle list | headers | draw SEED COUNT [NAME VERSION] | check [json]");
             System.exit(2);
         }
         out.flush();
     }
 
-    // ---- the three commands
+    // ---- the commands
 
     static void list(Map<String, Spec> specs, DataOutputStream out) throws IOException {
         for (Spec spec : specs.values()) {
             String line = spec.kind + " " + spec.name + " " + spec.first + " " + spec.last
                 + " " + spec.apiKey + " " + spec.unstable + "\n";
             out.write(line.getBytes(StandardCharsets.UTF_8));
+        }
+    }
+
+    static void headers(DataOutputStream out) throws IOException {
+        for (ApiMessageType api : ApiMessageType.values()) {
+            for (short v = api.lowestSupportedVersion(); v <= api.highestSupportedVersion(true); v++) {
+                String line = api.apiKey() + " " + v + " " + api.requestHeaderVersion(v)
+                    + " " + api.responseHeaderVersion(v) + "\n";
+                out.write(line.getBytes(StandardCharsets.UTF_8));
+            }
         }
     }
 

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::channel;
 use std::thread;
 
 use bytes::Bytes;
-use weir::protocol;
+use weir::protocol::{self, ApiKey, Kind};
 
 use super::java::{Java, java};
 use super::stream::{Frame, read_answer, read_blob};
@@ -55,6 +55,31 @@ fn every_pair_of_weir_is_known_to_a_kafka() {
     let strangers: Vec<_> = ours.difference(&known).collect();
     assert!(strangers.is_empty(), "weir has what no Kafka has: {strangers:?}");
     say(&format!("oracle: {} pairs of message and version, all known to Kafka", ours.len()));
+}
+
+/// Which header stands in front of each request and response.
+#[test]
+fn headers_have_the_versions_that_java_gives_them() {
+    let known =
+        |kind, key| protocol::messages().iter().find(|m| m.kind() == kind && m.api_key() == Some(key));
+    let mut compared = BTreeSet::new();
+    for version in VERSIONS {
+        let Some(java) = java(version, "header versions") else { return };
+        for line in ask(java, "headers").lines() {
+            let numbers: Vec<i16> = line.split(' ').map(|word| word.parse().expect("a number")).collect();
+            let [key, version, request, response] = numbers[..] else { panic!("not four words: {line}") };
+            for (kind, expected) in [(Kind::Request, request), (Kind::Response, response)] {
+                let Some(message) = known(kind, ApiKey(key)) else { panic!("no API {key}") };
+                if message.versions().contains(&version) {
+                    assert_eq!(message.header_version(version), Some(expected), "{message:?} {version}");
+                    compared.insert((kind, key, version));
+                }
+            }
+        }
+    }
+    let of_apis = protocol::messages().iter().filter(|message| message.api_key().is_some());
+    assert_eq!(compared.len(), of_apis.map(|message| message.versions().count()).sum::<usize>());
+    say(&format!("oracle: the header versions of {} pairs are those of Java", compared.len()));
 }
 
 fn test_from_java(version: &'static str) {
@@ -101,13 +126,18 @@ impl Listed {
 
 /// Everything that this Kafka has.
 pub(super) fn list(java: &Java) -> Vec<Listed> {
-    let mut program = java.start("Oracle", &["list"]);
-    let mut text = String::new();
-    program.from.read_to_string(&mut text).expect("the list is text");
-    program.end();
-    let listed: Vec<_> = text.lines().map(parse_listed).collect();
+    let listed: Vec<_> = ask(java, "list").lines().map(parse_listed).collect();
     assert!(listed.len() > 150, "Kafka has more messages than {}", listed.len());
     listed
+}
+
+/// What a command without arguments prints.
+fn ask(java: &Java, command: &str) -> String {
+    let mut program = java.start("Oracle", &[command]);
+    let mut text = String::new();
+    program.from.read_to_string(&mut text).expect("the answer is text");
+    program.end();
+    text
 }
 
 fn parse_listed(line: &str) -> Listed {
@@ -196,7 +226,7 @@ impl Report {
     }
 
     /// The differences in bytes, and in JSON as Java reads the two.
-    fn words(&self, java: &Java) -> String {
+    pub(super) fn words(&self, java: &Java) -> String {
         let mut words = self.told.clone();
         let mut program = java.start("Oracle", &["check", "json"]);
         let mut to = program.input();
@@ -222,9 +252,9 @@ impl Report {
 fn difference(meant: &[u8], became: &[u8]) -> String {
     let at = meant.iter().zip(became).take_while(|(a, b)| a == b).count();
     let around = |bytes: &[u8]| {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let (before, after) = bytes.split_at(at);
-        format!("{}>{}", hex(&before[at.saturating_sub(12)..]), hex(&after[..after.len().min(12)]))
+        let (before, after) = (&before[at.saturating_sub(12)..], &after[..after.len().min(12)]);
+        format!("{before:02x?} {after:02x?}")
     };
     let (here, there) = (around(meant), around(became));
     format!("at byte {at}, {here} of {} became {there} of {}", meant.len(), became.len())
@@ -265,8 +295,10 @@ pub(super) fn to_java(
     let mut program = java.start("Oracle", &["check"]);
     let mut to = program.input();
     let mut report = Report::default();
-    // Written by one thread and read by another, or both sides would wait for the other to read.
-    let (sent, expected) = sync_channel(1 << 12);
+    // Written by one thread and read by another, or both sides would wait for the other to read. The
+    // channel has no bound of its own: it holds what is in the pipes and their buffers, and if it were
+    // to fill up before them, Java would wait for the rest of a message that we hold back.
+    let (sent, expected) = channel();
     thread::scope(|scope| {
         scope.spawn(|| {
             let sent = sent;

@@ -23,12 +23,18 @@ use std::io::Write as _;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Batches that weir writes.
+mod draw;
 /// Finds the jars, compiles the two programs, runs them.
 mod java;
+/// A piece of a log, as Java tells it and as weir reads it.
+mod log;
 /// Every message of every version, both ways.
 mod messages;
 /// The checks themselves, checked: defects that they must see.
 mod planted;
+/// Record batches of every format, codec and level, both ways.
+mod records;
 /// The format in which messages, logs and answers pass the pipe.
 mod stream;
 

@@ -25,6 +25,11 @@ fn a_bit_that_weir_writes_wrongly_is_seen_in_every_message() {
     // Some old messages have no bytes at all.
     let empty = report.messages - report.failed;
     assert!(report.failed > 1500 && empty < 100, "{} of {} seen", report.failed, report.messages);
+    // And it is told what was meant and what became of it, in bytes and in JSON.
+    let words = report.words(java);
+    for word in ["number 0 of seed", "at byte ", "meant : {", "became: "] {
+        assert!(words.contains(word), "no `{word}` in {words}");
+    }
 }
 
 #[test]
