@@ -11,7 +11,7 @@
 use bytes::Bytes;
 
 use super::NO_TIMESTAMP;
-use super::batch::{CHECKED_FROM, HEADER_SIZE, LOG_OVERHEAD, attribute};
+use super::batch::{CHECKED_FROM, HEADER_SIZE, LOG_OVERHEAD, attribute, crc32c};
 use super::compression::{Compression, Compressor, reclaim};
 use super::record::{Header, Record};
 use crate::wire::varint;
@@ -463,7 +463,7 @@ impl BatchBuilder {
         header[51..53].copy_from_slice(&stamp.producer_epoch.to_be_bytes());
         header[53..57].copy_from_slice(&stamp.base_sequence.to_be_bytes());
         header[57..61].copy_from_slice(&self.count.to_be_bytes());
-        let crc = crc32c::crc32c(batch.get(CHECKED_FROM..).unwrap_or_default());
+        let crc = crc32c(batch.get(CHECKED_FROM..).unwrap_or_default());
         if let Some(place) = batch.get_mut(17..CHECKED_FROM) {
             place.copy_from_slice(&crc.to_be_bytes());
         }
