@@ -106,7 +106,8 @@ fn b26_bombs_stop_at_the_size_and_at_the_ratio() {
         let run = |decompressor: &mut Decompressor| {
             let mut out = Vec::new();
             let result = decompressor.decompress(compression, &bomb, &mut out);
-            assert!(out.capacity() <= 6 << 20, "{compression} took {}", out.capacity());
+            // A vector doubles as it grows.
+            assert!(out.capacity() <= 10 << 20, "{compression} took {}", out.capacity());
             result
         };
         let by_size = run(&mut Decompressor::new().max_size(4 << 20)).unwrap_err();
