@@ -1,5 +1,6 @@
 //! Message formats 0 and 1, row B30 of the fault list among them.
 
+use super::TimestampType::{CreateTime, LogAppendTime, NoTimestamp};
 use super::*;
 
 fn message(
@@ -58,7 +59,6 @@ fn plain_messages_of_all_formats_mix() {
     assert_eq!(read(&bytes).unwrap(), expected);
     let batches: Vec<_> = Batches::new(bytes).map(Result::unwrap).collect();
     let types: Vec<_> = batches.iter().map(RecordBatch::timestamp_type).collect();
-    use TimestampType::{CreateTime, LogAppendTime, NoTimestamp};
     assert_eq!(types, [NoTimestamp, CreateTime, LogAppendTime, CreateTime]);
     assert_eq!((batches[1].magic(), batches[1].next_offset(), batches[1].producer_id()), (1, 8, -1));
 }
