@@ -214,7 +214,7 @@ impl RecordBatch {
             2 => {
                 let carried = self.bytes.get(17..).and_then(<[u8]>::first_chunk);
                 let bytes = self.bytes.get(CHECKED_FROM..).unwrap_or_default();
-                (carried.map_or(0, |bytes| u32::from_be_bytes(*bytes)), crc32c::crc32c(bytes))
+                (carried.map_or(0, |bytes| u32::from_be_bytes(*bytes)), crc32c(bytes))
             }
             _ => legacy::checksums(&self.bytes),
         };
@@ -431,6 +431,11 @@ fn check_count(count: u32, len: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::corrupt(format!("it says it has {count} records, in {len} bytes")).at(57))
+}
+
+/// The checksum of format 2.
+pub(super) fn crc32c(bytes: &[u8]) -> u32 {
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
 
 /// Takes the next `N` bytes of a header that is known to be whole.

@@ -11,7 +11,7 @@
 use bytes::Bytes;
 
 use super::NO_TIMESTAMP;
-use super::batch::{CHECKED_FROM, HEADER_SIZE, LOG_OVERHEAD, attribute};
+use super::batch::{CHECKED_FROM, HEADER_SIZE, LOG_OVERHEAD, attribute, crc32c};
 use super::compression::{Compression, Compressor, reclaim};
 use super::record::{Header, Record};
 use crate::wire::varint;
@@ -326,7 +326,7 @@ impl BatchBuilder {
             + len_of(i64::from(offset_delta))
             + nullable_len(record.key)
             + nullable_len(record.value)
-            + len_of(record.headers.len() as i64);
+            + varint::len_i32(record.headers.len() as i32);
         for header in record.headers {
             let header = header.as_header();
             body = body
@@ -344,16 +344,16 @@ impl BatchBuilder {
         if let Some(key) = record.key {
             self.buf.extend_from_slice(key);
         }
-        put(&mut self.buf, record.value.map_or(-1, |value| value.len() as i64));
+        varint::write_i32(&mut self.buf, record.value.map_or(-1, |value| value.len() as i32));
         if let Some(value) = record.value {
             self.buf.extend_from_slice(value);
         }
-        put(&mut self.buf, record.headers.len() as i64);
+        varint::write_i32(&mut self.buf, record.headers.len() as i32);
         for header in record.headers {
             let header = header.as_header();
-            put(&mut self.buf, header.key.len() as i64);
+            varint::write_i32(&mut self.buf, header.key.len() as i32);
             self.buf.extend_from_slice(header.key);
-            put(&mut self.buf, header.value.map_or(-1, |value| value.len() as i64));
+            varint::write_i32(&mut self.buf, header.value.map_or(-1, |value| value.len() as i32));
             self.buf.extend_from_slice(header.value.unwrap_or_default());
         }
     }
@@ -362,10 +362,10 @@ impl BatchBuilder {
     /// most: those are put together in a register and stored at once.
     #[inline]
     fn write_head(&mut self, plan: &Plan, key_len: i64) {
-        let body = zigzag(plan.body as i64);
-        let timestamp = zigzag(plan.timestamp_delta);
-        let offset = zigzag(i64::from(plan.offset_delta));
-        let key = zigzag(key_len);
+        let body = varint::zigzag64(plan.body as i64);
+        let timestamp = varint::zigzag64(plan.timestamp_delta);
+        let offset = varint::zigzag64(i64::from(plan.offset_delta));
+        let key = varint::zigzag64(key_len);
         if (body | timestamp | offset) < 0x4000 && key < 0x80 {
             let mut head = Head::default();
             head.put(body);
@@ -378,7 +378,8 @@ impl BatchBuilder {
             self.buf.truncate(end);
         } else {
             for n in [plan.body as i64, 0, plan.timestamp_delta, i64::from(plan.offset_delta), key_len] {
-                put(&mut self.buf, n);
+                // Whether a varint is one of 32 bits or of 64 makes no difference to the bytes.
+                varint::write_i64(&mut self.buf, n);
             }
         }
     }
@@ -463,7 +464,7 @@ impl BatchBuilder {
         header[51..53].copy_from_slice(&stamp.producer_epoch.to_be_bytes());
         header[53..57].copy_from_slice(&stamp.base_sequence.to_be_bytes());
         header[57..61].copy_from_slice(&self.count.to_be_bytes());
-        let crc = crc32c::crc32c(batch.get(CHECKED_FROM..).unwrap_or_default());
+        let crc = crc32c(batch.get(CHECKED_FROM..).unwrap_or_default());
         if let Some(place) = batch.get_mut(17..CHECKED_FROM) {
             place.copy_from_slice(&crc.to_be_bytes());
         }
@@ -499,28 +500,12 @@ impl Head {
     }
 }
 
-#[inline]
-fn zigzag(n: i64) -> u64 {
-    ((n << 1) ^ (n >> 63)) as u64
-}
-
-/// Appends a zigzag varint. Whether it is one of 32 bits or of 64 makes no difference to the bytes.
-#[inline]
-fn put(out: &mut Vec<u8>, n: i64) {
-    let mut n = zigzag(n);
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
 /// The bytes that a zigzag varint takes.
 #[inline]
 fn len_of(n: i64) -> usize {
-    match zigzag(n) {
-        ..0x80 => 1,
-        ..0x4000 => 2,
+    match varint::zigzag64(n) {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
         _ => varint::len_i64(n),
     }
 }

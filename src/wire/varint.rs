@@ -132,8 +132,9 @@ fn zigzag32(n: i32) -> u32 {
     ((n << 1) ^ (n >> 31)) as u32
 }
 
+/// Small numbers of either sign as small unsigned ones: 0, -1, 1, -2 as 0, 1, 2, 3.
 #[inline]
-fn zigzag64(n: i64) -> u64 {
+pub(crate) fn zigzag64(n: i64) -> u64 {
     ((n << 1) ^ (n >> 63)) as u64
 }
 
