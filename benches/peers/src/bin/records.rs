@@ -5,11 +5,15 @@
 use std::process::ExitCode;
 
 use bytes::BytesMut;
+use weir::records::{BatchBuilder, Decompressor};
 use weir_peers::contest::Contest;
 use weir_peers::data::{self, BASE_TIMESTAMP, BATCHES, RECORDS};
 use weir_peers::floor::{self, Seen};
-use weir_peers::peer;
 use weir_peers::report::Report;
+use weir_peers::{ours, peer};
+
+/// How many times the floor weir may take.
+const OVER_FLOOR: f64 = 1.3;
 
 fn main() -> ExitCode {
     let mut report = match Report::from_args() {
@@ -35,14 +39,18 @@ fn fetch(report: &mut Report) {
         let frame = frame.clone();
         move || floor::walk_fetch(&frame, crc)
     };
+    let (mut checked, mut unchecked) = (Decompressor::new(), Decompressor::new());
+    assert_eq!(ours::walk_fetch(&frame, &mut checked, true), seen);
     let contest = Contest::new(name, RECORDS * BATCHES, frame.len())
         .entrant("floor", walk(Some(crc32c::crc32c)))
         .entrant("floor, crc-fast", walk(Some(crc_fast::crc32_iscsi)))
         .entrant("floor, no crc", walk(None))
+        .entrant("weir", || ours::walk_fetch(&frame, &mut checked, true))
+        .entrant("weir, no crc", || ours::walk_fetch(&frame, &mut unchecked, false))
         .entrant("kafka-protocol", || peer::walk_fetch(&frame))
         .entrant("kafka-protocol, by batch", || peer::walk_fetch_by_batch(&frame));
     let outcome = report.run(contest);
-    let _ = outcome;
+    report.at_most(&outcome, "weir", "floor", OVER_FLOOR);
 }
 
 /// One batch of 1000 records of 100 bytes, from values to bytes that can be sent.
@@ -61,12 +69,19 @@ fn batch(report: &mut Report) {
             out.len()
         }
     };
+    let (mut recycled, mut fresh) = (BatchBuilder::new(), BatchBuilder::new());
+    assert!(ours::encode_batch(&mut fresh, &values) == expected, "weir wrote other bytes");
     let prebuilt = peer::records(&values);
     let (mut first, mut second) = (BytesMut::new(), BytesMut::new());
     let contest = Contest::new(name, RECORDS, expected.len())
         .entrant("floor", encode(Some(crc32c::crc32c)))
         .entrant("floor, crc-fast", encode(Some(crc_fast::crc32_iscsi)))
         .entrant("floor, no crc", encode(None))
+        .entrant("weir", || {
+            let batch = ours::encode_batch(&mut recycled, &values);
+            recycled.recycle(batch);
+        })
+        .entrant("weir, buffer grows", || ours::encode_batch(&mut fresh, &values))
         .entrant("kafka-protocol, records prebuilt", || {
             peer::encode_batch(&mut first, &prebuilt);
             first.len()
@@ -76,5 +91,5 @@ fn batch(report: &mut Report) {
             second.len()
         });
     let outcome = report.run(contest);
-    let _ = outcome;
+    report.at_most(&outcome, "weir", "floor", OVER_FLOOR);
 }
