@@ -34,7 +34,9 @@ pub(crate) fn produce(
     properties: &[&str],
 ) -> Vec<Taken> {
     let mut input = Vec::new();
-    records.iter().for_each(|record| record.write(&mut input));
+    for record in records {
+        record.write(&mut input);
+    }
     input.extend((-1_i32).to_be_bytes());
     let said = run(broker, "JavaProducer", &[&[topic, codec], properties].concat(), input);
     let said = String::from_utf8(said).expect("the producer prints text");
