@@ -162,12 +162,13 @@ where
     <M as Message>::decode(r, version).map(|message| Box::new(message) as _)
 }
 
-/// The table of all messages, from lines such as `request 1 fetch::FetchRequest;`.
+/// The table of all messages, from lines such as `request 1 fetch::FetchRequest;`. It stands in a module
+/// beside the messages: `super` is meant there, since this layer knows none of them.
 macro_rules! dispatch {
     ($( $kind:ident $($key:literal)? $module:ident::$name:ident; )*) => {
         /// Every message type, by kind and then by API key or name.
         pub(crate) static ALL: &[$crate::wire::any::MessageType] = &[
-            $( $crate::wire::any::MessageType::of::<crate::messages::$module::$name>(
+            $( $crate::wire::any::MessageType::of::<super::$module::$name>(
                 $crate::wire::any::dispatch!(@kind $kind),
                 $crate::wire::any::dispatch!(@key $($key)?),
             ), )*

@@ -2,7 +2,8 @@
 //
 //   java -cp 'JARS/*' JavaProducer.java BOOTSTRAP TOPIC CODEC [PRODUCER_PROPERTY=VALUE...]
 //
-// CODEC is Kafka's word: none, gzip, snappy, lz4, zstd. The topic must exist.
+// CODEC is Kafka's word: none, gzip, snappy, lz4, zstd. The topic must exist, unless create.partitions=N is
+// among the properties: then it is made first, with N partitions.
 //
 // Standard input has the format that is told at the top of JavaConsumer.java, its end mark included. The
 // offset of a record is not looked at. A partition of -1 leaves the choice to Java's partitioner, a
@@ -21,6 +22,8 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
@@ -59,8 +62,13 @@ public final class JavaProducer {
             System.exit(2);
         }
         Outcome outcome = new Outcome();
+        Map<String, Object> config = config(args);
+        Object partitions = config.remove("create.partitions");
+        if (partitions != null) {
+            createTopic(args[0], args[1], Integer.parseInt(partitions.toString()));
+        }
         DataInputStream in = new DataInputStream(new BufferedInputStream(System.in, 1 << 16));
-        try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(config(args))) {
+        try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(config)) {
             while (in.readInt() >= 0) {
                 producer.send(record(args[1], in), outcome::done);
                 outcome.check();
@@ -71,6 +79,12 @@ public final class JavaProducer {
         outcome.partitions.forEach((partition, span) ->
             System.out.printf("%d %d %d %d\n", partition, span[0], span[1], span[2]));
         System.out.flush();
+    }
+
+    private static void createTopic(String bootstrap, String topic, int partitions) throws Exception {
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+            admin.createTopics(List.of(new NewTopic(topic, partitions, (short) 1))).all().get();
+        }
     }
 
     private static Map<String, Object> config(String[] args) {

@@ -18,6 +18,8 @@ use crate::skip::skip;
 
 /// The harness itself: brokers that answer, end with their owner, and leave nothing.
 mod harness;
+/// Kafka's own producer and consumer, as helpers and as the first to meet a broker.
+pub(crate) mod java;
 
 /// The versions that every broker test runs against: the newest, and the last that speaks the old ones.
 pub(crate) const VERSIONS: [&str; 2] = ["4.4.0", "3.9.2"];
@@ -107,6 +109,18 @@ impl Broker {
         stream.set_read_timeout(Some(patience)).expect("a timeout above zero");
         stream.set_write_timeout(Some(patience)).expect("a timeout above zero");
         stream
+    }
+
+    /// The folder with the jars that it runs from; Java's own clients of that version are among them.
+    pub(crate) fn jars(&self) -> PathBuf {
+        // The script has fetched them, so this only asks where they are.
+        let fetch = Command::new(root().join("scripts/kafka"))
+            .args(["fetch", &self.version])
+            .stdin(Stdio::null())
+            .output()
+            .expect("the script runs");
+        assert!(fetch.status.success(), "{}", String::from_utf8_lossy(&fetch.stderr));
+        PathBuf::from(String::from_utf8_lossy(&fetch.stdout).trim_end())
     }
 
     /// Ends a broker that is not shared, and waits until nothing of it is left.
