@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use weir::protocol::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use weir::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
+use weir::protocol::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use weir::protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponseTopic};
 use weir::protocol::{
     Answer, ApiKey, Decode, Encode, ErrorCode, Exchange, Frames, Message, Request, Segments, Str,
@@ -17,7 +18,7 @@ use weir::protocol::{
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const FRAME_MAX: usize = 100 << 20;
-const IN_FLIGHT_MAX: usize = 5;
+pub(crate) const IN_FLIGHT_MAX: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection that knows which versions its broker speaks.
@@ -148,12 +149,26 @@ impl Connection {
             let topic = MetadataRequestTopic { name: Some(name.into()), ..Default::default() };
             let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
             let found = self.call(&request)?.topics.pop().ok_or("no metadata about the topic")?;
-            if found.error_code == 0 && found.partitions.iter().all(|p| p.leader_id >= 0) {
+            if found.error_code == 0 && self.leaders_serve(&found)? {
                 return Ok(found);
             }
             std::thread::sleep(Duration::from_millis(100));
         }
         Err(format!("{name} has no leaders after 10 seconds").into())
+    }
+
+    /// Whether the leaders that metadata names know of it yet.
+    fn leaders_serve(&mut self, topic: &MetadataResponseTopic) -> Result<bool> {
+        let partition =
+            |index| ListOffsetsPartition { partition_index: index, timestamp: -1, ..Default::default() };
+        let wanted = ListOffsetsTopic {
+            name: name_of(topic),
+            partitions: topic.partitions.iter().map(|p| partition(p.partition_index)).collect(),
+            ..Default::default()
+        };
+        let request = ListOffsetsRequest { replica_id: -1, topics: vec![wanted], ..Default::default() };
+        let answer = self.call(&request)?;
+        Ok(answer.topics.iter().flat_map(|topic| &topic.partitions).all(|p| p.error_code == 0))
     }
 }
 
