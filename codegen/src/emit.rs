@@ -142,7 +142,13 @@ fn emit_message(out: &mut String, message: &Message, names: &Names) -> Result<()
     let _ = writeln!(out, "versions!({}, {}..={}, {flexible});", message.name, versions.first, versions.last);
     if message.kind == Kind::Request {
         let constant = names::snake(message.api()).to_uppercase();
-        let _ = writeln!(out, "request!({}, {constant}, {}Response);", message.name, message.api());
+        let line = format!("request!({}, {constant}, {}Response);", message.name, message.api());
+        // As rustfmt would have it, which counts 110 columns.
+        let line = match line.len() {
+            ..=110 => line,
+            _ => line.replacen('(', "(\n    ", 1).replace(", ", ",\n    ").replace(");", "\n);"),
+        };
+        let _ = writeln!(out, "{line}");
     }
     for nested in &message.structs {
         let doc = format!("/// Part of [`{}`].\n", message.name);
