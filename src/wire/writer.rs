@@ -44,8 +44,27 @@ impl Writer {
         self.buf.extend_from_slice(&bytes);
     }
 
+    /// Writes the first `len` of some bytes. All are stored and the surplus is cut off again, since a
+    /// copy of a fixed length is a store or two and one of any length is a call.
+    #[inline]
+    pub(crate) fn put_front<const N: usize>(&mut self, bytes: [u8; N], len: usize) {
+        let end = self.buf.len() + len;
+        self.buf.extend_from_slice(&bytes);
+        self.buf.truncate(end);
+    }
+
+    /// An unsigned varint, mostly a length below 128: that one is small enough to be inlined.
     #[inline]
     pub(crate) fn uvarint(&mut self, n: u32) {
+        if n < 0x80 {
+            self.put_array([n as u8]);
+        } else {
+            self.uvarint_long(n);
+        }
+    }
+
+    #[inline(never)]
+    fn uvarint_long(&mut self, n: u32) {
         varint::write_u32(&mut self.buf, n);
     }
 
