@@ -1,0 +1,4 @@
+//! Any bytes as compressed by gzip.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| weir_fuzz::codecs::check(weir::records::Compression::Gzip, input));
