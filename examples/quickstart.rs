@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     let given = std::env::args().nth(1);
     // Lives until the end of main, and takes the broker with it.
     let own = if given.is_none() { Some(broker::Broker::start("4.4.0")?) } else { None };
-    let address = given.as_deref().or(own.as_ref().map(|broker| broker.bootstrap())).unwrap_or_default();
+    let address = given.as_deref().or(own.as_ref().map(broker::Broker::bootstrap)).unwrap_or_default();
 
     let mut connection = Connection::open(address)?;
     let topic = connection.create_topic("weir-quickstart", 1)?;

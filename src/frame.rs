@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn frames_come_out_however_the_stream_is_cut() {
-        let bodies = [&b"abcd"[..], &[7; 100_000], b"12345"];
+        let long = vec![7; 100_000];
+        let bodies = [&b"abcd"[..], &long, b"12345"];
         let stream: Vec<u8> = bodies.iter().flat_map(|body| frame(body)).collect();
         for step in [1, 3, 4, 5, 4096, stream.len()] {
             let mut frames = Frames::new(LIMIT);

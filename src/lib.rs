@@ -11,15 +11,16 @@ mod error;
 mod frame;
 #[cfg_attr(
     not(feature = "protocol"),
-    allow(dead_code, unreachable_pub, reason = "the client takes what it needs")
+    allow(dead_code, unreachable_pub, unused_imports, reason = "the client takes what it needs")
 )]
+#[allow(clippy::struct_field_names, reason = "Kafka's names")]
 mod messages;
 #[cfg(feature = "protocol")]
 pub mod protocol;
 pub mod records;
 #[cfg_attr(
     not(feature = "protocol"),
-    allow(dead_code, unreachable_pub, reason = "the client takes what it needs")
+    allow(dead_code, unreachable_pub, unused_imports, reason = "the client takes what it needs")
 )]
 mod wire;
 

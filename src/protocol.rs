@@ -43,6 +43,7 @@ pub fn messages() -> &'static [MessageType] {
 /// `kind` is `request`, `response`, `data` or `header`, `name` as in Kafka's specs, such as
 /// `FetchRequest`. Bytes that Kafka wrote come back the same. Fails if there is no such message or
 /// version, if the bytes are malformed, and if any are left over.
+#[allow(clippy::needless_pass_by_value, reason = "what is decoded from the bytes shares them")]
 pub fn recode(kind: &str, name: &str, version: i16, bytes: Bytes) -> Result<Bytes> {
     let message = decode(kind, name, version, &bytes)?;
     let mut writer = Writer::default();

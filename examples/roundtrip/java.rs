@@ -111,9 +111,9 @@ impl Java {
             return Err(format!("Java's consumer ended with {}", output.status).into());
         }
         let theirs = String::from_utf8(output.stdout)?;
-        let ours: String = seen.iter().map(|digest| format!("{digest}\n")).collect();
-        if theirs != ours {
-            return Err(format!("Java read other records:\n{theirs}weir read:\n{ours}").into());
+        let ours: Vec<String> = seen.iter().map(Digest::to_string).collect();
+        if theirs.lines().ne(&ours) {
+            return Err(format!("Java read other records:\n{theirs}weir read:\n{}", ours.join("\n")).into());
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Connection {
     stream: TcpStream,
     frames: Frames,
+    chunk: Vec<u8>,
     exchange: Exchange,
     versions: HashMap<ApiKey, (i16, i16)>,
 }
@@ -39,6 +40,7 @@ impl Connection {
         let mut connection = Self {
             stream,
             frames: Frames::new(FRAME_MAX),
+            chunk: vec![0; 64 << 10],
             exchange: Exchange::new(Some("weir-example"), IN_FLIGHT_MAX),
             versions: HashMap::new(),
         };
@@ -108,6 +110,7 @@ impl Connection {
     }
 
     /// How many more requests may be started now.
+    #[allow(dead_code, reason = "not every example fills its connection")]
     pub(crate) fn room(&self) -> usize {
         IN_FLIGHT_MAX - self.exchange.in_flight()
     }
@@ -123,12 +126,11 @@ impl Connection {
             if let Some(frame) = self.frames.next_frame()? {
                 return Ok(self.exchange.answer(&frame)?);
             }
-            let mut chunk = [0; 64 << 10];
-            let read = self.stream.read(&mut chunk)?;
-            if read == 0 {
-                return Err("the broker closed the connection".into());
+            let read = self.stream.read(&mut self.chunk)?;
+            match self.chunk.get(..read) {
+                None | Some([]) => return Err("the broker closed the connection".into()),
+                Some(bytes) => self.frames.push(bytes),
             }
-            self.frames.push(&chunk[..read]);
         }
     }
 
@@ -152,6 +154,7 @@ impl Connection {
             if found.error_code == 0 && self.leaders_serve(&found)? {
                 return Ok(found);
             }
+            #[allow(clippy::disallowed_methods, reason = "there is no event to wait for")]
             std::thread::sleep(Duration::from_millis(100));
         }
         Err(format!("{name} has no leaders after 10 seconds").into())

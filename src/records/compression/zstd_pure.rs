@@ -121,7 +121,7 @@ fn modest_header(input: &[u8], max: usize) -> Result<([u8; HEADER_MAX], u64)> {
 
 /// The size that a single segment's header claims.
 fn content_size(descriptor: u8, input: &[u8]) -> u64 {
-    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let dictionary = (1 << (descriptor & 3)) >> 1;
     let field = input.get(5 + dictionary..).unwrap_or_default();
     match descriptor >> 6 {
         0 => field.first().map_or(0, |n| u64::from(*n)),
