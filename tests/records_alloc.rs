@@ -1,55 +1,19 @@
 //! Memory: no allocation a record on building and walking, and none by what a hostile batch claims.
 //!
-//! One test in a binary of its own, since it counts what all threads allocate.
+//! A binary of its own, since it counts what is allocated.
 
-#![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use weir::records::{
     BatchBuilder, Batches, Compression, Compressor, Decompressor, Header, NewRecord, RecordBatch, Stamp,
 };
 
-struct Counting;
-
-static CALLS: AtomicUsize = AtomicUsize::new(0);
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn grown(by: usize) {
-    CALLS.fetch_add(1, Relaxed);
-    PEAK.fetch_max(HELD.fetch_add(by, Relaxed) + by, Relaxed);
-}
-
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grown(layout.size());
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        grown(size);
-        HELD.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// How often `work` allocates, and what it holds at most beyond what was held before.
 fn measure<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
-    let (calls, held) = (CALLS.load(Relaxed), HELD.load(Relaxed));
-    PEAK.store(held, Relaxed);
-    let result = work();
-    (result, CALLS.load(Relaxed) - calls, PEAK.load(Relaxed) - held)
+    let mut result = None;
+    let counted = allocation_counter::measure(|| result = Some(work()));
+    (result.unwrap(), counted.count_total as usize, counted.bytes_max as usize)
 }
 
 fn available() -> impl Iterator<Item = Compression> {
