@@ -527,3 +527,31 @@ pub(crate) const fn is_always(range: &str) -> bool {
 pub(crate) fn differs<T: PartialEq>(value: &T, default: T) -> bool {
     *value != default
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_numbers_go_both_ways_in_both_forms_at_every_length() {
+        let numbers = [1, -1, i32::MIN, i32::MAX, 0x0102_0304, 0, 7];
+        for (len, flex) in (0..=numbers.len()).flat_map(|len| [(len, false), (len, true)]) {
+            let list: SmallVec<[i32; 4]> = SmallVec::from_slice(&numbers[..len]);
+            let mut expected = if flex { vec![len as u8 + 1] } else { vec![0, 0, 0, len as u8] };
+            expected.extend(list.iter().flat_map(|number| number.to_be_bytes()));
+
+            let mut writer = Writer::default();
+            list.encode(&mut writer, 0, flex).unwrap();
+            let wire = writer.finish().into_bytes();
+            assert_eq!(wire, expected, "{len} {flex}");
+
+            let mut read: SmallVec<[i32; 4]> = SmallVec::from_slice(&[9; 5]);
+            let mut reader = Reader::new(&wire);
+            read.decode(&mut reader, 0, flex).unwrap();
+            reader.finish().unwrap();
+            assert_eq!(read, list);
+            let short = wire.slice(..wire.len() - 1);
+            assert!(read.decode(&mut Reader::new(&short), 0, flex).unwrap_err().is_malformed());
+        }
+    }
+}

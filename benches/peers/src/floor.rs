@@ -179,45 +179,49 @@ pub fn encode_batch<T: AsRef<[u8]>>(
     }
 }
 
-/// Appends one record: what stands before the value is put together on the stack and goes out in
-/// one copy.
+/// Appends one record. It knows that all numbers are below 8192, so that each takes one byte or two,
+/// and puts those in front of the key together in a register.
 #[inline]
 fn push_record(out: &mut Vec<u8>, timestamp_delta: i64, offset_delta: i64, value: &[u8]) {
-    let mut head = Head { bytes: [0; 32], len: 0 };
-    head.push(0); // attributes
-    head.varint(zigzag(timestamp_delta));
-    head.varint(zigzag(offset_delta));
-    head.push(1); // no key
-    head.varint(zigzag(value.len() as i64));
-    let body = head.len + value.len() + 1;
-    let mut front = Head { bytes: [0; 32], len: 0 };
-    front.varint(zigzag(body as i64));
-    out.reserve(64 + value.len());
-    out.extend_from_slice(&front.bytes[..front.len]);
-    out.extend_from_slice(&head.bytes[..head.len]);
+    let (timestamp, offset) = (Varint::new(timestamp_delta), Varint::new(offset_delta));
+    let value_len = Varint::new(value.len() as i64);
+    let body = 3 + timestamp.len + offset.len + value_len.len + value.len();
+    let mut head = Varint::new(body as i64);
+    let no_key = Varint { bits: 1, len: 1 };
+    for next in [Varint { bits: 0, len: 1 }, timestamp, offset, no_key] {
+        head.bits |= next.bits << (8 * head.len);
+        head.len += next.len;
+    }
+    out.reserve(16 + value.len());
+    put_front(out, head.bits.to_le_bytes(), head.len);
+    put_front(out, (value_len.bits as u16).to_le_bytes(), value_len.len);
     out.extend_from_slice(value);
     out.push(0); // no headers
 }
 
-struct Head {
-    bytes: [u8; 32],
+/// Stores all the bytes and keeps the first `len`: a copy of a fixed length is no call.
+#[inline]
+fn put_front<const N: usize>(out: &mut Vec<u8>, bytes: [u8; N], len: usize) {
+    let end = out.len() + len;
+    out.extend_from_slice(&bytes);
+    out.truncate(end);
+}
+
+/// A zigzag varint of one byte or two.
+struct Varint {
+    bits: u64,
     len: usize,
 }
 
-impl Head {
+impl Varint {
     #[inline]
-    fn push(&mut self, byte: u8) {
-        self.bytes[self.len] = byte;
-        self.len += 1;
-    }
-
-    #[inline]
-    fn varint(&mut self, mut n: u64) {
-        while n >= 0x80 {
-            self.push(n as u8 | 0x80);
-            n >>= 7;
+    fn new(n: i64) -> Self {
+        let n = zigzag(n);
+        assert!(n < 0x4000, "the floor knows its data");
+        if n < 0x80 {
+            return Self { bits: n, len: 1 };
         }
-        self.push(n as u8);
+        Self { bits: n & 0x7f | 0x80 | n >> 7 << 8, len: 2 }
     }
 }
 
