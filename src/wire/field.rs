@@ -244,15 +244,19 @@ impl Field for SmallVec<[i32; 4]> {
 impl Encode for SmallVec<[i32; 4]> {
     #[inline]
     fn encode(&self, w: &mut Writer, _: i16, flex: bool) -> Result<()> {
-        let len = self.len();
-        if !flex || len > 3 {
+        if !flex {
             return encode_numbers(self, w, flex);
         }
         // A few, with their length before them, fit a register of 16 bytes: one check for room and
         // one step forward. A metadata response takes a third less time for it.
-        let at = |i: usize| u128::from(self.get(i).copied().unwrap_or_default() as u32);
-        let bits = (len as u128 + 1) << 120 | at(0) << 88 | at(1) << 56 | at(2) << 24;
-        w.put_front(bits.to_be_bytes(), 1 + 4 * len);
+        let at = |n: i32| u128::from(n as u32);
+        match *self.as_slice() {
+            [] => w.put_array([1]),
+            [a] => w.put_array(front::<5>(2 << 120 | at(a) << 88)),
+            [a, b] => w.put_array(front::<9>(3 << 120 | at(a) << 88 | at(b) << 56)),
+            [a, b, c] => w.put_array(front::<13>(4 << 120 | at(a) << 88 | at(b) << 56 | at(c) << 24)),
+            _ => return encode_numbers(self, w, flex),
+        }
         Ok(())
     }
 
@@ -263,6 +267,12 @@ impl Encode for SmallVec<[i32; 4]> {
     fn encode_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
         self.encode(w, version, flex)
     }
+}
+
+/// The first bytes of a number, most significant first.
+#[inline]
+fn front<const N: usize>(bits: u128) -> [u8; N] {
+    bits.to_be_bytes().first_chunk().copied().unwrap_or([0; N])
 }
 
 #[inline(never)]
@@ -526,4 +536,32 @@ pub(crate) const fn is_always(range: &str) -> bool {
 #[allow(clippy::needless_pass_by_value, reason = "the default is made for this call")]
 pub(crate) fn differs<T: PartialEq>(value: &T, default: T) -> bool {
     *value != default
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_numbers_go_both_ways_in_both_forms_at_every_length() {
+        let numbers = [1, -1, i32::MIN, i32::MAX, 0x0102_0304, 0, 7];
+        for (len, flex) in (0..=numbers.len()).flat_map(|len| [(len, false), (len, true)]) {
+            let list: SmallVec<[i32; 4]> = SmallVec::from_slice(&numbers[..len]);
+            let mut expected = if flex { vec![len as u8 + 1] } else { vec![0, 0, 0, len as u8] };
+            expected.extend(list.iter().flat_map(|number| number.to_be_bytes()));
+
+            let mut writer = Writer::default();
+            list.encode(&mut writer, 0, flex).unwrap();
+            let wire = writer.finish().into_bytes();
+            assert_eq!(wire, expected, "{len} {flex}");
+
+            let mut read: SmallVec<[i32; 4]> = SmallVec::from_slice(&[9; 5]);
+            let mut reader = Reader::new(&wire);
+            read.decode(&mut reader, 0, flex).unwrap();
+            reader.finish().unwrap();
+            assert_eq!(read, list);
+            let short = wire.slice(..wire.len() - 1);
+            assert!(read.decode(&mut Reader::new(&short), 0, flex).unwrap_err().is_malformed());
+        }
+    }
 }

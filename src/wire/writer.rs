@@ -44,15 +44,6 @@ impl Writer {
         self.buf.extend_from_slice(&bytes);
     }
 
-    /// Writes the first `len` of some bytes. All are stored and the surplus is cut off again, since a
-    /// copy of a fixed length is a store or two and one of any length is a call.
-    #[inline]
-    pub(crate) fn put_front<const N: usize>(&mut self, bytes: [u8; N], len: usize) {
-        let end = self.buf.len() + len;
-        self.buf.extend_from_slice(&bytes);
-        self.buf.truncate(end);
-    }
-
     /// An unsigned varint, mostly a length below 128: that one is small enough to be inlined.
     #[inline]
     pub(crate) fn uvarint(&mut self, n: u32) {

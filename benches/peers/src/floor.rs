@@ -150,17 +150,21 @@ impl<'a> Cursor<'a> {
 /// Bytes of a batch before its first record.
 const HEADER: usize = 61;
 
+/// How to append a record: its timestamp and its offset from the batch's, and its value.
+pub type Push = fn(&mut Vec<u8>, i64, i64, &[u8]);
+
 /// Encodes one batch into `out`, which it empties first: one pass, no headers, no codec.
 pub fn encode_batch<T: AsRef<[u8]>>(
     out: &mut Vec<u8>,
     base_timestamp: i64,
     values: &[T],
+    push: Push,
     crc: Option<fn(&[u8]) -> u32>,
 ) {
     out.clear();
     out.resize(HEADER, 0);
     for (i, value) in values.iter().enumerate() {
-        push_record(out, i as i64, i as i64, value.as_ref());
+        push(out, i as i64, i as i64, value.as_ref());
     }
     let last = values.len() as i32 - 1;
     let len = out.len() as i32 - 12;
@@ -179,10 +183,10 @@ pub fn encode_batch<T: AsRef<[u8]>>(
     }
 }
 
-/// Appends one record: what stands before the value is put together on the stack and goes out in
-/// one copy.
+/// Appends one record the plain way: any numbers, what stands before the value put together byte by
+/// byte on the stack. This is the floor that weir is held to.
 #[inline]
-fn push_record(out: &mut Vec<u8>, timestamp_delta: i64, offset_delta: i64, value: &[u8]) {
+pub fn byte_by_byte(out: &mut Vec<u8>, timestamp_delta: i64, offset_delta: i64, value: &[u8]) {
     let mut head = Head { bytes: [0; 32], len: 0 };
     head.push(0); // attributes
     head.varint(zigzag(timestamp_delta));
@@ -221,6 +225,52 @@ impl Head {
     }
 }
 
+/// Appends one record. It knows that all numbers are below 8192, so that each takes one byte or two,
+/// and puts those in front of the key together in a register: what is left to gain at the most.
+#[inline]
+pub fn in_registers(out: &mut Vec<u8>, timestamp_delta: i64, offset_delta: i64, value: &[u8]) {
+    let (timestamp, offset) = (Varint::new(timestamp_delta), Varint::new(offset_delta));
+    let value_len = Varint::new(value.len() as i64);
+    let body = 3 + timestamp.len + offset.len + value_len.len + value.len();
+    let mut head = Varint::new(body as i64);
+    let no_key = Varint { bits: 1, len: 1 };
+    for next in [Varint { bits: 0, len: 1 }, timestamp, offset, no_key] {
+        head.bits |= next.bits << (8 * head.len);
+        head.len += next.len;
+    }
+    out.reserve(16 + value.len());
+    put_front(out, head.bits.to_le_bytes(), head.len);
+    put_front(out, (value_len.bits as u16).to_le_bytes(), value_len.len);
+    out.extend_from_slice(value);
+    out.push(0); // no headers
+}
+
+/// Stores all the bytes and keeps the first `len`: a copy of a fixed length is no call.
+#[inline]
+fn put_front<const N: usize>(out: &mut Vec<u8>, bytes: [u8; N], len: usize) {
+    let end = out.len() + len;
+    out.extend_from_slice(&bytes);
+    out.truncate(end);
+}
+
+/// A zigzag varint of one byte or two.
+struct Varint {
+    bits: u64,
+    len: usize,
+}
+
+impl Varint {
+    #[inline]
+    fn new(n: i64) -> Self {
+        let n = zigzag(n);
+        assert!(n < 0x4000, "the floor knows its data");
+        if n < 0x80 {
+            return Self { bits: n, len: 1 };
+        }
+        Self { bits: n & 0x7f | 0x80 | n >> 7 << 8, len: 2 }
+    }
+}
+
 #[inline]
 fn zigzag(n: i64) -> u64 {
     ((n << 1) ^ (n >> 63)) as u64
@@ -234,10 +284,12 @@ mod tests {
     #[test]
     fn the_floor_writes_what_the_peer_writes_and_reads_what_it_wrote() {
         let values = data::values();
-        let mut ours = Vec::new();
-        encode_batch(&mut ours, data::BASE_TIMESTAMP, &values, Some(crc32c::crc32c));
         let theirs = peer::batch(&values);
-        assert!(ours == theirs, "the batches differ");
+        for push in [byte_by_byte, in_registers] {
+            let mut ours = Vec::new();
+            encode_batch(&mut ours, data::BASE_TIMESTAMP, &values, push, Some(crc32c::crc32c));
+            assert!(ours == theirs, "the batches differ");
+        }
 
         let frame = peer::fetch_frame(&values);
         let seen = walk_fetch(&frame, Some(crc32c::crc32c)).unwrap();
