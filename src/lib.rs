@@ -1,4 +1,14 @@
 //! weir: a pure-Rust client for the Kafka wire protocol.
+//!
+//! What stands today is the foundation:
+//!
+//! - [`records`]: record batches, read lazily and without copies, written once; the codecs gzip,
+//!   snappy, lz4 and zstd, each a feature of its name.
+//! - `protocol` (feature `protocol`): every message of Kafka 0.11 to 4.4 in every version, as public
+//!   types and by name or API key at run time; frames, and which answer belongs to which request.
+//!
+//! Everything that can fail gives an [`Error`]. Bytes from outside are not trusted: they give a value
+//! or an error, never a panic, and memory grows with bytes that arrived, not with numbers that claim.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
@@ -25,3 +35,8 @@ pub mod records;
 mod wire;
 
 pub use error::{Error, Result};
+
+/// The README's examples, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
