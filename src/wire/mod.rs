@@ -12,6 +12,9 @@ pub(crate) mod field;
 mod macros;
 mod message;
 mod reader;
+#[cfg(test)]
+#[allow(unreachable_pub, reason = "tables give public structs")]
+mod tests;
 mod text;
 mod uuid;
 pub(crate) mod varint;
