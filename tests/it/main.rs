@@ -7,6 +7,8 @@
 
 /// Tests against real Kafka brokers, and the harness that starts and ends them.
 mod broker;
+/// Messages broken in every way, and what must be refused.
+mod hostile;
 /// Kafka's own classes as the judge of every byte.
 mod oracle;
 /// What is printed and counted when a test cannot run here.
