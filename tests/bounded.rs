@@ -18,8 +18,9 @@ mod specs;
 #[global_allocator]
 static HELD: PeakAlloc = PeakAlloc;
 
-/// A message may hold this many times the bytes that it came in, while it is decoded and after.
-const RATIO_MAX: usize = 64;
+/// A message may hold this many times the bytes that it came in, while it is decoded and after. The worst
+/// is `ListGroupsResponse` 3, where a group of three empty fields takes 3 bytes and a struct of 104: 35.
+const RATIO_MAX: usize = 40;
 
 /// And this much beside: the message's own struct, boxed, and the text of an error.
 const FREE: usize = 8 << 10;
@@ -62,7 +63,7 @@ fn hostile(of: &MessageType, version: i16, spec: &specs::Spec, seeded: &mut Seed
     // Lengths of zero, one and null, as many elements as the bytes allow.
     let mut found: Vec<Vec<u8>> =
         vec![vec![0; SIZE], vec![1; SIZE], vec![2; SIZE], vec![0, 1].repeat(SIZE / 2)];
-    found.extend(spec.claims(version, SIZE));
+    found.extend(spec.claims(version, SIZE / 4));
     found.extend(spec.claims(version, 1000));
     found.push((0..4096).map(|_| seeded.next() as u8).collect());
     for _ in 0..4 {
@@ -114,12 +115,12 @@ fn b08_memory_is_a_small_multiple_of_the_bytes(specs: &specs::Specs) {
     complaints.truncate(10);
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
     // A bound that nothing comes near would say nothing.
-    assert!(worst[0].0 > RATIO_MAX as f64 / 4.0, "{:?}", worst[0]);
+    assert!(worst[0].0 > RATIO_MAX as f64 / 2.0, "{:?}", worst[0]);
 }
 
 /// The least time that decoding took in some tries: what the machine does beside it only adds.
 fn least_time(of: &MessageType, version: i16, bytes: &Bytes, decode: &Decoder) -> Duration {
-    let times = (0..7).map(|_| {
+    let times = (0..3).map(|_| {
         let begun = Instant::now();
         drop(decode(of, version, bytes));
         begun.elapsed()
@@ -142,8 +143,8 @@ fn time_is_linear(specs: &specs::Specs) {
         let spec = specs.get(of.kind().as_str(), of.name());
         let (first, last) = of.versions().into_inner();
         for version in [first, last] {
-            let small = spec.claims(version, SIZE / 8).into_iter().map(Bytes::from);
-            let large = spec.claims(version, SIZE).into_iter().map(Bytes::from);
+            let small = spec.claims(version, SIZE / 32).into_iter().map(Bytes::from);
+            let large = spec.claims(version, SIZE / 4).into_iter().map(Bytes::from);
             for (small, large) in small.zip(large) {
                 assert!(
                     is_linear(of, version, (&small, &large), &weir_decoder),
@@ -163,12 +164,11 @@ fn believes_claims(of: &MessageType, version: i16, bytes: &Bytes) -> Read {
     read
 }
 
-/// Looks at everything before for each byte.
+/// Looks at everything that came before, over and over.
 fn looks_back(of: &MessageType, version: i16, bytes: &Bytes) -> Read {
-    let seen =
-        (0..bytes.len()).step_by(16).filter(|end| std::hint::black_box(&bytes[..*end]).contains(&0xfe));
-    let seen = seen.count();
-    weir_decoder(of, version, &bytes.slice(seen.min(bytes.len())..))
+    let parts = (0..bytes.len()).step_by(8).map(|end| std::hint::black_box(&bytes[..end]));
+    let seen = parts.filter(|part| part.contains(&0xaa)).count();
+    weir_decoder(of, version, &bytes.slice(seen..seen))
 }
 
 fn defects_are_caught(specs: &specs::Specs) {
@@ -178,7 +178,7 @@ fn defects_are_caught(specs: &specs::Specs) {
     assert!(check(of, 0, &claim, &believes_claims).is_err());
     assert!(check(of, 0, &claim, &weir_decoder).is_ok());
     let claims = |size| Bytes::from(specs.get("request", "MetadataRequest").claims(0, size).remove(0));
-    let (small, large) = (claims(SIZE), claims(8 * SIZE));
+    let (small, large) = (claims(SIZE / 8), claims(SIZE));
     assert!(!is_linear(of, 0, (&small, &large), &looks_back));
     assert!(is_linear(of, 0, (&small, &large), &weir_decoder));
 }

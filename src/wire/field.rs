@@ -263,9 +263,12 @@ impl<T: Decode> Decode for Vec<T> {
     }
 
     fn decode_nullable(r: &mut Reader<'_>, version: i16, flex: bool) -> Result<Option<Self>> {
-        let Some(count) = r.count(flex, T::min_len(version, flex))? else { return Ok(None) };
+        let min = T::min_len(version, flex);
+        let Some(count) = r.count(flex, min)? else { return Ok(None) };
         let mut items = Self::with_capacity(count);
+        r.owe(count * min);
         for _ in 0..count {
+            r.pay(min);
             items.push(T::default());
             if let Some(item) = items.last_mut() {
                 item.decode(r, version, flex)?;
