@@ -7,7 +7,7 @@ use bytes::Bytes;
 use weir::protocol::{Kind, MessageType, Writer, decode, decode_request, decode_response, draw, messages};
 
 /// Decoding may hold this many times the bytes of the body.
-const MEMORY_RATIO: usize = 64;
+const MEMORY_RATIO: usize = 40;
 /// And this much beside: an error's text, the message itself.
 const MEMORY_FREE: usize = 16 << 10;
 

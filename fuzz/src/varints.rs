@@ -38,8 +38,9 @@ fn plainly(bytes: &[u8], len_max: usize, bits: u32) -> Option<(u128, usize)> {
 
 /// The input as the timestamp of a record in a batch, where 64 bits are read.
 fn in_a_record(input: &[u8]) {
-    // A record's length must be right, and is written in one byte here.
-    if input.len() > 40 {
+    // A record's length must be right, and is written in one byte here; without the timestamp there are not the
+    // seven bytes that a record takes at least.
+    if input.is_empty() || input.len() > 40 {
         return;
     }
     let record = [&[0][..], input, &[0, 1, 1, 0]].concat();

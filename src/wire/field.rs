@@ -11,8 +11,14 @@ use crate::{Error, Result};
 
 /// What is known of a type without a value of it.
 pub trait Field {
-    /// The fewest bytes that a value takes, in any version and form.
-    const MIN: usize;
+    /// The fewest bytes that a value takes. An array that claims more elements than there are bytes
+    /// for is refused by this, so it bounds the memory that a claim can take.
+    fn min_len(version: i16, flex: bool) -> usize;
+
+    /// The fewest bytes that a value or null takes.
+    fn min_nullable_len(_version: i16, _flex: bool) -> usize {
+        1
+    }
 
     /// Whether this is null.
     fn is_null(&self) -> bool {
@@ -55,7 +61,10 @@ pub trait Decode: Field + Default {
 macro_rules! numbers {
     ($($ty:ty: $size:literal)*) => {$(
         impl Field for $ty {
-            const MIN: usize = $size;
+            #[inline]
+            fn min_len(_: i16, _: bool) -> usize {
+                $size
+            }
         }
         impl Encode for $ty {
             #[inline]
@@ -77,7 +86,10 @@ macro_rules! numbers {
 numbers! { i8: 1 i16: 2 i32: 4 i64: 8 u16: 2 u32: 4 f64: 8 }
 
 impl Field for bool {
-    const MIN: usize = 1;
+    #[inline]
+    fn min_len(_: i16, _: bool) -> usize {
+        1
+    }
 }
 
 impl Encode for bool {
@@ -98,7 +110,10 @@ impl Decode for bool {
 }
 
 impl Field for Uuid {
-    const MIN: usize = 16;
+    #[inline]
+    fn min_len(_: i16, _: bool) -> usize {
+        16
+    }
 }
 
 impl Encode for Uuid {
@@ -118,7 +133,15 @@ impl Decode for Uuid {
 }
 
 impl Field for Str {
-    const MIN: usize = 1;
+    #[inline]
+    fn min_len(_: i16, flex: bool) -> usize {
+        if flex { 1 } else { 2 }
+    }
+
+    #[inline]
+    fn min_nullable_len(version: i16, flex: bool) -> usize {
+        Self::min_len(version, flex)
+    }
 }
 
 impl Encode for Str {
@@ -162,7 +185,15 @@ impl Decode for Str {
 }
 
 impl Field for Bytes {
-    const MIN: usize = 1;
+    #[inline]
+    fn min_len(_: i16, flex: bool) -> usize {
+        if flex { 1 } else { 4 }
+    }
+
+    #[inline]
+    fn min_nullable_len(version: i16, flex: bool) -> usize {
+        Self::min_len(version, flex)
+    }
 }
 
 impl Encode for Bytes {
@@ -198,7 +229,15 @@ impl Decode for Bytes {
 }
 
 impl<T> Field for Vec<T> {
-    const MIN: usize = 1;
+    #[inline]
+    fn min_len(_: i16, flex: bool) -> usize {
+        if flex { 1 } else { 4 }
+    }
+
+    #[inline]
+    fn min_nullable_len(version: i16, flex: bool) -> usize {
+        Self::min_len(version, flex)
+    }
 }
 
 impl<T: Encode> Encode for Vec<T> {
@@ -224,9 +263,12 @@ impl<T: Decode> Decode for Vec<T> {
     }
 
     fn decode_nullable(r: &mut Reader<'_>, version: i16, flex: bool) -> Result<Option<Self>> {
-        let Some(count) = r.count(flex, T::MIN)? else { return Ok(None) };
+        let min = T::min_len(version, flex);
+        let Some(count) = r.count(flex, min)? else { return Ok(None) };
         let mut items = Self::with_capacity(count);
+        r.owe(count * min);
         for _ in 0..count {
+            r.pay(min);
             items.push(T::default());
             if let Some(item) = items.last_mut() {
                 item.decode(r, version, flex)?;
@@ -238,7 +280,15 @@ impl<T: Decode> Decode for Vec<T> {
 
 /// Lists of 32-bit numbers are mostly replicas of a partition: a few are kept in place.
 impl Field for SmallVec<[i32; 4]> {
-    const MIN: usize = 1;
+    #[inline]
+    fn min_len(_: i16, flex: bool) -> usize {
+        if flex { 1 } else { 4 }
+    }
+
+    #[inline]
+    fn min_nullable_len(version: i16, flex: bool) -> usize {
+        Self::min_len(version, flex)
+    }
 }
 
 impl Encode for SmallVec<[i32; 4]> {
@@ -310,7 +360,10 @@ fn decode_numbers(wire: &[[u8; 4]]) -> SmallVec<[i32; 4]> {
 }
 
 impl<T: Field> Field for Option<T> {
-    const MIN: usize = 1;
+    #[inline]
+    fn min_len(version: i16, flex: bool) -> usize {
+        T::min_nullable_len(version, flex)
+    }
 
     #[inline]
     fn is_null(&self) -> bool {
@@ -343,7 +396,10 @@ impl<T: Decode> Decode for Option<T> {
 pub struct Legacy<T>(pub T);
 
 impl<T: Field> Field for Legacy<T> {
-    const MIN: usize = T::MIN;
+    #[inline]
+    fn min_len(version: i16, _: bool) -> usize {
+        T::min_len(version, false)
+    }
 
     fn is_null(&self) -> bool {
         self.0.is_null()
@@ -524,11 +580,6 @@ pub(crate) fn null_given(field: &'static str) -> Error {
 #[inline(never)]
 pub(crate) fn absent(field: &'static str) -> Error {
     Error::invalid(format!("{field} is set, and this version cannot carry it"))
-}
-
-/// Whether the range of versions in a table covers all there can be.
-pub(crate) const fn is_always(range: &str) -> bool {
-    matches!(range.as_bytes(), b"0..")
 }
 
 /// Whether a field is set, that is, is not its default.

@@ -47,12 +47,15 @@ macro_rules! message {
         }
 
         impl $crate::wire::Field for $name {
-            // Fields of all versions start at 0 and have no end.
-            const MIN: usize = 0 $( + if $crate::wire::field::is_always(stringify!($in)) {
-                <$ty as $crate::wire::Field>::MIN
-            } else {
-                0
-            } )*;
+            #[allow(unused_variables)]
+            fn min_len(version: i16, flex: bool) -> usize {
+                // Tagged fields may be absent; their number may not.
+                let mut min = usize::from(flex);
+                $( if ($in).contains(&version) {
+                    min += <$ty as $crate::wire::Field>::min_len(version, flex);
+                } )*
+                min
+            }
         }
 
         $(#[$encoder])?

@@ -11,12 +11,16 @@ use crate::{Error, Result};
 pub struct Reader<'a> {
     frame: &'a Bytes,
     rest: &'a [u8],
+    /// Bytes that the elements to come of the arrays around this place take at the least. An array in
+    /// an array may claim only what is left beside them, so that all claims together cannot be for
+    /// more than was sent.
+    owed: usize,
 }
 
 impl<'a> Reader<'a> {
     /// A reader at the start of `frame`.
     pub fn new(frame: &'a Bytes) -> Self {
-        Self { frame, rest: frame }
+        Self { frame, rest: frame, owed: 0 }
     }
 
     /// Bytes that are left.
@@ -122,20 +126,80 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn count(&mut self, flex: bool, min: usize) -> Result<Option<usize>> {
         let Some(count) = self.length(flex)? else { return Ok(None) };
-        if count > self.rest.len() / min.max(1) {
-            return Err(self.fail(format!("{count} elements claimed with {} bytes left", self.rest.len())));
+        if count > self.free() / min.max(1) {
+            return Err(self.fail(format!("{count} elements claimed with {} bytes for them", self.free())));
         }
         Ok(Some(count))
     }
 
+    /// Bytes that are left and not owed.
+    #[inline]
+    fn free(&self) -> usize {
+        self.rest.len().saturating_sub(self.owed)
+    }
+
+    /// Sets bytes aside for elements that come later.
+    #[inline]
+    pub(crate) fn owe(&mut self, bytes: usize) {
+        self.owed += bytes;
+    }
+
+    /// Gives back what was set aside for an element that comes now.
+    #[inline]
+    pub(crate) fn pay(&mut self, bytes: usize) {
+        self.owed = self.owed.saturating_sub(bytes);
+    }
+
     /// A reader over the next `len` bytes, which are passed over here.
     pub(crate) fn part(&mut self, len: usize) -> Result<Reader<'a>> {
-        Ok(Reader { frame: self.frame, rest: self.take(len)? })
+        if len > self.free() {
+            return Err(self.short(len));
+        }
+        Ok(Reader { frame: self.frame, rest: self.take(len)?, owed: 0 })
     }
 
     #[cold]
     #[inline(never)]
     fn negative(&self, len: i64) -> Error {
         self.fail(format!("length {len}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Decode;
+
+    #[test]
+    fn b08_arrays_in_arrays_share_what_was_sent() {
+        // Two arrays of numbers, as both forms have them: each level's claim is possible by itself.
+        let plain = |counts: [i32; 2], rest: usize| {
+            let mut bytes: Vec<u8> = counts.iter().flat_map(|count| count.to_be_bytes()).collect();
+            bytes.resize(bytes.len() + rest, 0);
+            Bytes::from(bytes)
+        };
+        let read = |bytes: &Bytes| {
+            let mut lists: Vec<Vec<i64>> = Vec::new();
+            let mut reader = Reader::new(bytes);
+            lists.decode(&mut reader, 0, false).and_then(|()| reader.finish()).map(|()| lists)
+        };
+        // Five lists, the first of two numbers: 16 bytes, and 4 for each of the others.
+        assert_eq!(read(&plain([5, 2], 32)).unwrap().len(), 5);
+        // Three numbers would fit into what is left, but not beside four more lists.
+        let error = read(&plain([5, 3], 32)).unwrap_err();
+        assert!(
+            error.is_malformed() && error.to_string().contains("3 elements claimed with 16 bytes"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_owed_is_paid_when_an_array_ends() {
+        let bytes = Bytes::from([&[0, 0, 0, 2, 0, 7, 0, 8][..], &[0, 0, 0, 1, 0, 9]].concat());
+        let mut reader = Reader::new(&bytes);
+        let (mut first, mut second): (Vec<i16>, Vec<i16>) = Default::default();
+        first.decode(&mut reader, 0, false).unwrap();
+        second.decode(&mut reader, 0, false).unwrap();
+        assert_eq!((first, second, reader.owed), (vec![7, 8], vec![9], 0));
     }
 }

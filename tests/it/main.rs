@@ -9,6 +9,8 @@
 mod broker;
 /// Generated code against what it is generated from.
 mod drift;
+/// Messages broken in every way, and what must be refused.
+mod hostile;
 /// Kafka's own classes as the judge of every byte.
 mod oracle;
 /// What is printed and counted when a test cannot run here.
