@@ -29,31 +29,31 @@ pub trait Field {
 /// A value that can be written. The methods for null and not null are for `Option`, whose form
 /// depends on what is in it.
 pub trait Encode: Field {
-    fn encode(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()>;
+    fn write(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()>;
 
     /// Writes null. The form of a struct: one byte before it (KIP-893).
-    fn encode_null(w: &mut Writer, _flex: bool) {
+    fn write_null(w: &mut Writer, _flex: bool) {
         w.put_array((-1_i8).to_be_bytes());
     }
 
     /// Writes a value where null could be.
-    fn encode_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+    fn write_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
         w.put_array(1_i8.to_be_bytes());
-        self.encode(w, version, flex)
+        self.write(w, version, flex)
     }
 }
 
 /// A value that can be read, over one that holds the defaults.
 pub trait Decode: Field + Default {
-    fn decode(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()>;
+    fn read(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()>;
 
     /// Reads a value or null.
-    fn decode_nullable(r: &mut Reader<'_>, version: i16, flex: bool) -> Result<Option<Self>> {
+    fn read_nullable(r: &mut Reader<'_>, version: i16, flex: bool) -> Result<Option<Self>> {
         if i8::from_be_bytes(r.array()?) < 0 {
             return Ok(None);
         }
         let mut value = Self::default();
-        value.decode(r, version, flex)?;
+        value.read(r, version, flex)?;
         Ok(Some(value))
     }
 }
@@ -68,14 +68,14 @@ macro_rules! numbers {
         }
         impl Encode for $ty {
             #[inline]
-            fn encode(&self, w: &mut Writer, _: i16, _: bool) -> Result<()> {
+            fn write(&self, w: &mut Writer, _: i16, _: bool) -> Result<()> {
                 w.put_array(self.to_be_bytes());
                 Ok(())
             }
         }
         impl Decode for $ty {
             #[inline]
-            fn decode(&mut self, r: &mut Reader<'_>, _: i16, _: bool) -> Result<()> {
+            fn read(&mut self, r: &mut Reader<'_>, _: i16, _: bool) -> Result<()> {
                 *self = <$ty>::from_be_bytes(r.array()?);
                 Ok(())
             }
@@ -94,7 +94,7 @@ impl Field for bool {
 
 impl Encode for bool {
     #[inline]
-    fn encode(&self, w: &mut Writer, _: i16, _: bool) -> Result<()> {
+    fn write(&self, w: &mut Writer, _: i16, _: bool) -> Result<()> {
         w.put_array([u8::from(*self)]);
         Ok(())
     }
@@ -102,7 +102,7 @@ impl Encode for bool {
 
 impl Decode for bool {
     #[inline]
-    fn decode(&mut self, r: &mut Reader<'_>, _: i16, _: bool) -> Result<()> {
+    fn read(&mut self, r: &mut Reader<'_>, _: i16, _: bool) -> Result<()> {
         let [byte] = r.array()?;
         *self = byte != 0;
         Ok(())
@@ -118,7 +118,7 @@ impl Field for Uuid {
 
 impl Encode for Uuid {
     #[inline]
-    fn encode(&self, w: &mut Writer, _: i16, _: bool) -> Result<()> {
+    fn write(&self, w: &mut Writer, _: i16, _: bool) -> Result<()> {
         w.put_array(self.to_bytes());
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Encode for Uuid {
 
 impl Decode for Uuid {
     #[inline]
-    fn decode(&mut self, r: &mut Reader<'_>, _: i16, _: bool) -> Result<()> {
+    fn read(&mut self, r: &mut Reader<'_>, _: i16, _: bool) -> Result<()> {
         *self = Self::from_bytes(r.array()?);
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Field for Str {
 
 impl Encode for Str {
     #[inline]
-    fn encode(&self, w: &mut Writer, _: i16, flex: bool) -> Result<()> {
+    fn write(&self, w: &mut Writer, _: i16, flex: bool) -> Result<()> {
         let len = i16::try_from(self.len()).map_err(|_| too_long("a string", self.len()))?;
         if flex {
             w.uvarint(len as u32 + 1);
@@ -157,25 +157,25 @@ impl Encode for Str {
         Ok(())
     }
 
-    fn encode_null(w: &mut Writer, flex: bool) {
+    fn write_null(w: &mut Writer, flex: bool) {
         if flex { w.uvarint(0) } else { w.put_array((-1_i16).to_be_bytes()) }
     }
 
     #[inline]
-    fn encode_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
-        self.encode(w, version, flex)
+    fn write_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+        self.write(w, version, flex)
     }
 }
 
 impl Decode for Str {
     #[inline]
-    fn decode(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
-        *self = Self::decode_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
+    fn read(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
+        *self = Self::read_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
         Ok(())
     }
 
     #[inline]
-    fn decode_nullable(r: &mut Reader<'_>, _: i16, flex: bool) -> Result<Option<Self>> {
+    fn read_nullable(r: &mut Reader<'_>, _: i16, flex: bool) -> Result<Option<Self>> {
         let Some(len) = r.string_length(flex)? else { return Ok(None) };
         match Self::from_utf8(r.take(len)?) {
             Ok(text) => Ok(Some(text)),
@@ -197,30 +197,30 @@ impl Field for Bytes {
 }
 
 impl Encode for Bytes {
-    fn encode(&self, w: &mut Writer, _: i16, flex: bool) -> Result<()> {
+    fn write(&self, w: &mut Writer, _: i16, flex: bool) -> Result<()> {
         encode_length(w, self.len(), flex)?;
         w.put_shared(self);
         Ok(())
     }
 
-    fn encode_null(w: &mut Writer, flex: bool) {
+    fn write_null(w: &mut Writer, flex: bool) {
         encode_null_length(w, flex);
     }
 
-    fn encode_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
-        self.encode(w, version, flex)
+    fn write_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+        self.write(w, version, flex)
     }
 }
 
 impl Decode for Bytes {
     #[inline]
-    fn decode(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
-        *self = Self::decode_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
+    fn read(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
+        *self = Self::read_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
         Ok(())
     }
 
     #[inline]
-    fn decode_nullable(r: &mut Reader<'_>, _: i16, flex: bool) -> Result<Option<Self>> {
+    fn read_nullable(r: &mut Reader<'_>, _: i16, flex: bool) -> Result<Option<Self>> {
         match r.length(flex)? {
             Some(len) => r.take_shared(len).map(Some),
             None => Ok(None),
@@ -241,28 +241,28 @@ impl<T> Field for Vec<T> {
 }
 
 impl<T: Encode> Encode for Vec<T> {
-    fn encode(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+    fn write(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
         encode_length(w, self.len(), flex)?;
-        self.iter().try_for_each(|item| item.encode(w, version, flex))
+        self.iter().try_for_each(|item| item.write(w, version, flex))
     }
 
-    fn encode_null(w: &mut Writer, flex: bool) {
+    fn write_null(w: &mut Writer, flex: bool) {
         encode_null_length(w, flex);
     }
 
-    fn encode_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
-        self.encode(w, version, flex)
+    fn write_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+        self.write(w, version, flex)
     }
 }
 
 impl<T: Decode> Decode for Vec<T> {
     #[inline]
-    fn decode(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
-        *self = Self::decode_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
+    fn read(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
+        *self = Self::read_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
         Ok(())
     }
 
-    fn decode_nullable(r: &mut Reader<'_>, version: i16, flex: bool) -> Result<Option<Self>> {
+    fn read_nullable(r: &mut Reader<'_>, version: i16, flex: bool) -> Result<Option<Self>> {
         let min = T::min_len(version, flex);
         let Some(count) = r.count(flex, min)? else { return Ok(None) };
         let mut items = Self::with_capacity(count);
@@ -271,7 +271,7 @@ impl<T: Decode> Decode for Vec<T> {
             r.pay(min);
             items.push(T::default());
             if let Some(item) = items.last_mut() {
-                item.decode(r, version, flex)?;
+                item.read(r, version, flex)?;
             }
         }
         Ok(Some(items))
@@ -293,7 +293,7 @@ impl Field for SmallVec<[i32; 4]> {
 
 impl Encode for SmallVec<[i32; 4]> {
     #[inline]
-    fn encode(&self, w: &mut Writer, _: i16, flex: bool) -> Result<()> {
+    fn write(&self, w: &mut Writer, _: i16, flex: bool) -> Result<()> {
         if !flex {
             return encode_numbers(self, w, flex);
         }
@@ -310,12 +310,12 @@ impl Encode for SmallVec<[i32; 4]> {
         Ok(())
     }
 
-    fn encode_null(w: &mut Writer, flex: bool) {
+    fn write_null(w: &mut Writer, flex: bool) {
         encode_null_length(w, flex);
     }
 
-    fn encode_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
-        self.encode(w, version, flex)
+    fn write_some(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+        self.write(w, version, flex)
     }
 }
 
@@ -337,13 +337,13 @@ fn encode_numbers(numbers: &[i32], w: &mut Writer, flex: bool) -> Result<()> {
 
 impl Decode for SmallVec<[i32; 4]> {
     #[inline]
-    fn decode(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
-        *self = Self::decode_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
+    fn read(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
+        *self = Self::read_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
         Ok(())
     }
 
     #[inline]
-    fn decode_nullable(r: &mut Reader<'_>, _: i16, flex: bool) -> Result<Option<Self>> {
+    fn read_nullable(r: &mut Reader<'_>, _: i16, flex: bool) -> Result<Option<Self>> {
         let Some(count) = r.count(flex, 4)? else { return Ok(None) };
         let (wire, _) = r.take(count * 4)?.as_chunks();
         if wire.len() > 4 {
@@ -373,19 +373,19 @@ impl<T: Field> Field for Option<T> {
 
 impl<T: Encode> Encode for Option<T> {
     #[inline]
-    fn encode(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
+    fn write(&self, w: &mut Writer, version: i16, flex: bool) -> Result<()> {
         if let Some(value) = self {
-            return value.encode_some(w, version, flex);
+            return value.write_some(w, version, flex);
         }
-        T::encode_null(w, flex);
+        T::write_null(w, flex);
         Ok(())
     }
 }
 
 impl<T: Decode> Decode for Option<T> {
     #[inline]
-    fn decode(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
-        *self = T::decode_nullable(r, version, flex)?;
+    fn read(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
+        *self = T::read_nullable(r, version, flex)?;
         Ok(())
     }
 }
@@ -407,14 +407,14 @@ impl<T: Field> Field for Legacy<T> {
 }
 
 impl<T: Encode> Encode for Legacy<T> {
-    fn encode(&self, w: &mut Writer, version: i16, _: bool) -> Result<()> {
-        self.0.encode(w, version, false)
+    fn write(&self, w: &mut Writer, version: i16, _: bool) -> Result<()> {
+        self.0.write(w, version, false)
     }
 }
 
 impl<T: Decode> Decode for Legacy<T> {
-    fn decode(&mut self, r: &mut Reader<'_>, version: i16, _: bool) -> Result<()> {
-        self.0.decode(r, version, false)
+    fn read(&mut self, r: &mut Reader<'_>, version: i16, _: bool) -> Result<()> {
+        self.0.read(r, version, false)
     }
 }
 
@@ -602,17 +602,17 @@ mod tests {
             expected.extend(list.iter().flat_map(|number| number.to_be_bytes()));
 
             let mut writer = Writer::default();
-            list.encode(&mut writer, 0, flex).unwrap();
+            list.write(&mut writer, 0, flex).unwrap();
             let wire = writer.finish().into_bytes();
             assert_eq!(wire, expected, "{len} {flex}");
 
             let mut read: SmallVec<[i32; 4]> = SmallVec::from_slice(&[9; 5]);
             let mut reader = Reader::new(&wire);
-            read.decode(&mut reader, 0, flex).unwrap();
+            read.read(&mut reader, 0, flex).unwrap();
             reader.finish().unwrap();
             assert_eq!(read, list);
             let short = wire.slice(..wire.len() - 1);
-            assert!(read.decode(&mut Reader::new(&short), 0, flex).unwrap_err().is_malformed());
+            assert!(read.read(&mut Reader::new(&short), 0, flex).unwrap_err().is_malformed());
         }
     }
 }

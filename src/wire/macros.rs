@@ -61,12 +61,12 @@ macro_rules! message {
         $(#[$encoder])?
         impl $crate::wire::Encode for $name {
             #[allow(unused_variables, clippy::float_cmp)]
-            fn encode(&self, w: &mut $crate::wire::Writer, version: i16, flex: bool) -> $crate::Result<()> {
+            fn write(&self, w: &mut $crate::wire::Writer, version: i16, flex: bool) -> $crate::Result<()> {
                 $( if ($in).contains(&version) {
                     $( if $crate::wire::Field::is_null(&self.$field) && !($null).contains(&version) {
                         return Err($crate::wire::field::null_given(stringify!($field)));
                     } )?
-                    $crate::wire::Encode::encode(&self.$field, w, version, flex)?;
+                    $crate::wire::Encode::write(&self.$field, w, version, flex)?;
                 } else {
                     $crate::wire::message!(@absent [$($absent)?] $field
                         $crate::wire::field::differs(&self.$field, $crate::wire::message!(@default $($default)?)));
@@ -79,9 +79,9 @@ macro_rules! message {
         $(#[$decoder])?
         impl $crate::wire::Decode for $name {
             #[allow(unused_variables)]
-            fn decode(&mut self, r: &mut $crate::wire::Reader<'_>, version: i16, flex: bool) -> $crate::Result<()> {
+            fn read(&mut self, r: &mut $crate::wire::Reader<'_>, version: i16, flex: bool) -> $crate::Result<()> {
                 $( if ($in).contains(&version) {
-                    $crate::wire::Decode::decode(&mut self.$field, r, version, flex)?;
+                    $crate::wire::Decode::read(&mut self.$field, r, version, flex)?;
                     $( if $crate::wire::Field::is_null(&self.$field) && !($null).contains(&version) {
                         return Err($crate::wire::field::null_refused(r));
                     } )?
@@ -138,7 +138,7 @@ macro_rules! message {
                 from = $tag + 1;
                 $w.uvarint($tag);
                 let start = $w.start_sized();
-                $crate::wire::Encode::encode(&$self.$field, $w, $version, true)?;
+                $crate::wire::Encode::write(&$self.$field, $w, $version, true)?;
                 $w.end_sized(start);
             } )*
             $self.unknown_tags.encode_between($w, from, u32::MAX)?;
@@ -152,7 +152,7 @@ macro_rules! message {
         while let Some((tag, mut part)) = tags.next($r)? {
             match tag {
                 $( $tag if ($in).contains(&$version) => {
-                    $crate::wire::Decode::decode(&mut $self.$field, &mut part, $version, true)?;
+                    $crate::wire::Decode::read(&mut $self.$field, &mut part, $version, true)?;
                     part.finish()?;
                 } )*
                 _ => $self.unknown_tags.keep(tag, part)?,

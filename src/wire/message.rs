@@ -24,7 +24,7 @@ pub trait Message {
         Self: Encode,
     {
         check_version::<Self>(version)?;
-        Encode::encode(self, w, version, Self::FLEXIBLE.contains(&version))
+        Encode::write(self, w, version, Self::FLEXIBLE.contains(&version))
             .map_err(|e| e.in_message(Self::NAME, version))
     }
 
@@ -35,7 +35,7 @@ pub trait Message {
     {
         check_version::<Self>(version)?;
         let mut message = Self::default();
-        match Decode::decode(&mut message, r, version, Self::FLEXIBLE.contains(&version)) {
+        match Decode::read(&mut message, r, version, Self::FLEXIBLE.contains(&version)) {
             Ok(()) => Ok(message),
             Err(e) => Err(e.in_message(Self::NAME, version)),
         }

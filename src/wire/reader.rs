@@ -181,7 +181,7 @@ mod tests {
         let read = |bytes: &Bytes| {
             let mut lists: Vec<Vec<i64>> = Vec::new();
             let mut reader = Reader::new(bytes);
-            lists.decode(&mut reader, 0, false).and_then(|()| reader.finish()).map(|()| lists)
+            lists.read(&mut reader, 0, false).and_then(|()| reader.finish()).map(|()| lists)
         };
         // Five lists, the first of two numbers: 16 bytes, and 4 for each of the others.
         assert_eq!(read(&plain([5, 2], 32)).unwrap().len(), 5);
@@ -198,8 +198,8 @@ mod tests {
         let bytes = Bytes::from([&[0, 0, 0, 2, 0, 7, 0, 8][..], &[0, 0, 0, 1, 0, 9]].concat());
         let mut reader = Reader::new(&bytes);
         let (mut first, mut second): (Vec<i16>, Vec<i16>) = Default::default();
-        first.decode(&mut reader, 0, false).unwrap();
-        second.decode(&mut reader, 0, false).unwrap();
+        first.read(&mut reader, 0, false).unwrap();
+        second.read(&mut reader, 0, false).unwrap();
         assert_eq!((first, second, reader.owed), (vec![7, 8], vec![9], 0));
     }
 }
