@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::cast_precision_loss, reason = "ratios for people")]
 
 use std::time::{Duration, Instant};
 
@@ -54,15 +55,14 @@ impl Seeded {
 /// Inputs that cost much, or might, for one message.
 fn hostile(of: &MessageType, version: i16, spec: &specs::Spec, seeded: &mut Seeded) -> Vec<Bytes> {
     // Lengths of zero, one and null, as many elements as the bytes allow.
-    let mut found: Vec<Vec<u8>> =
-        vec![vec![0; SIZE], vec![1; SIZE], vec![2; SIZE], vec![0, 1].repeat(SIZE / 2)];
+    let mut found: Vec<Vec<u8>> = vec![vec![0; SIZE], vec![1; SIZE], vec![2; SIZE], [0, 1].repeat(SIZE / 2)];
     found.extend(spec.claims(version, SIZE / 4));
     found.extend(spec.claims(version, 1000));
     found.push((0..4096).map(|_| seeded.next() as u8).collect());
     for _ in 0..4 {
         let drawn = draw(of.kind().as_str(), of.name(), version, seeded.next()).unwrap();
         let mut flipped = drawn.to_vec();
-        for _ in 0..1 + seeded.below(4) {
+        for _ in 0..=seeded.below(4) {
             if !flipped.is_empty() {
                 let at = seeded.below(flipped.len());
                 flipped[at] = [0, 1, 0x7f, 0x80, 0xff, flipped[at] ^ 1][seeded.below(6)];

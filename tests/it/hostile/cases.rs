@@ -67,9 +67,9 @@ pub(super) fn complain_unless_refused(
     case: &Case,
     decode: &Decoder,
     what: &str,
-    bytes: Bytes,
+    bytes: &Bytes,
 ) -> Option<String> {
-    match catch_unwind(AssertUnwindSafe(|| decode(case, &bytes))) {
+    match catch_unwind(AssertUnwindSafe(|| decode(case, bytes))) {
         Ok(Err(error)) if error.is_malformed() => None,
         Ok(Err(error)) => Some(format!("{case:?}: {what}: an error of another kind: {error}")),
         Ok(Ok(message)) => Some(format!("{case:?}: {what}: read as {message:?}")),

@@ -23,7 +23,7 @@ fn cuts(case: &Case, decode: &Decoder) -> Vec<String> {
     let len = case.bytes.len();
     let all = (0..len).filter(|cut| len <= 300 || *cut < 60 || len - cut < 60 || cut % (len / 100) == 0);
     all.filter_map(|cut| {
-        complain_unless_refused(case, decode, &format!("cut at {cut} of {len}"), case.bytes.slice(..cut))
+        complain_unless_refused(case, decode, &format!("cut at {cut} of {len}"), &case.bytes.slice(..cut))
     })
     .collect()
 }
@@ -35,7 +35,7 @@ fn trailing(case: &Case, decode: &Decoder) -> Vec<String> {
     behind
         .filter_map(|behind| {
             let bytes = [&case.bytes, behind].concat().into();
-            complain_unless_refused(case, decode, &format!("{} bytes behind it", behind.len()), bytes)
+            complain_unless_refused(case, decode, &format!("{} bytes behind it", behind.len()), &bytes)
         })
         .collect()
 }
@@ -64,7 +64,7 @@ fn lengths(case: &Case, decode: &Decoder) -> Vec<String> {
         for length in impossible_lengths(mark) {
             let what = format!("{length:02x?} for the length of {}", mark.field);
             let bytes = case.with(mark.at..mark.at + mark.len, &length);
-            complaints.extend(complain_unless_refused(case, decode, &what, bytes));
+            complaints.extend(complain_unless_refused(case, decode, &what, &bytes));
         }
     }
     complaints
@@ -83,7 +83,7 @@ fn varints(case: &Case, decode: &Decoder) -> Vec<String> {
         for varint in bad {
             let what = format!("varint {varint:02x?} in {}", mark.field);
             let bytes = case.with(mark.at..mark.at + mark.len, varint);
-            complaints.extend(complain_unless_refused(case, decode, &what, bytes));
+            complaints.extend(complain_unless_refused(case, decode, &what, &bytes));
         }
     }
     complaints
@@ -102,7 +102,7 @@ fn tags(case: &Case, decode: &Decoder) -> Vec<String> {
     for mark in case.marks.iter().filter(|mark| mark.what == What::Tags) {
         for (what, section) in bad {
             let bytes = case.with(mark.at..mark.at + mark.len, section);
-            complaints.extend(complain_unless_refused(case, decode, what, bytes));
+            complaints.extend(complain_unless_refused(case, decode, what, &bytes));
         }
     }
     complaints
@@ -126,7 +126,7 @@ fn text(case: &Case, decode: &Decoder) -> Vec<String> {
             if bad.len() <= len {
                 let what = format!("{bad:02x?} in {}", mark.field);
                 let bytes = case.with(start..start + bad.len(), bad);
-                complaints.extend(complain_unless_refused(case, decode, &what, bytes));
+                complaints.extend(complain_unless_refused(case, decode, &what, &bytes));
             }
         }
     }

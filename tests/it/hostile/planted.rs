@@ -24,6 +24,7 @@ fn takes_a_default_for_an_error(case: &Case, bytes: &Bytes) -> Read {
     weir_decoder(case, bytes).or_else(|_| weir_decoder(case, &case.bytes))
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "a decoder has this signature")]
 fn panics_on_an_error(case: &Case, bytes: &Bytes) -> Read {
     Ok(weir_decoder(case, bytes).unwrap())
 }
