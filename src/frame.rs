@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::messages::ErrorCode;
+use crate::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::messages::request_header::RequestHeader;
 use crate::messages::response_header::ResponseHeader;
 use crate::wire::{ApiKey, Decode, Encode, Legacy, Message, Reader, Request, Segments, Str, Writer};
@@ -76,9 +78,6 @@ impl Frames {
             usize::try_from(claim).map_err(|_| Error::malformed(format!("a frame of {claim} bytes")))?;
         if len > self.limit {
             return Err(Error::limit(format!("a frame of {len} bytes, {} are allowed", self.limit)));
-        }
-        if len < PREFIX {
-            return Err(Error::malformed(format!("a frame of {len} bytes has no room for a correlation id")));
         }
         if self.buf.len() - PREFIX < len {
             return Ok(None);
@@ -194,6 +193,10 @@ impl Exchange {
         let Some(expected) = self.in_flight.front().copied() else {
             return Err(Error::malformed("an answer that nothing was asked for"));
         };
+        if frame.len() < PREFIX {
+            let len = frame.len();
+            return Err(Error::malformed(format!("a frame of {len} bytes has no room for a correlation id")));
+        }
         let mut reader = Reader::new(frame);
         let header = <ResponseHeader as Message>::decode(&mut reader, expected.header_version)?;
         if header.correlation_id != expected.correlation {
@@ -209,6 +212,15 @@ impl Exchange {
 }
 
 impl Answer {
+    /// Decodes the answer to `ApiVersions`. A broker that does not have the version that was asked in
+    /// says so in version 0, with the versions that it has (KIP-511): look at the error code, and ask
+    /// again in one of those.
+    pub fn decode_api_versions(&self) -> Result<ApiVersionsResponse> {
+        let refused = self.body.starts_with(&ErrorCode::UNSUPPORTED_VERSION.0.to_be_bytes());
+        let version = if refused { 0 } else { self.version };
+        Self { version, ..self.clone() }.decode::<ApiVersionsRequest>()
+    }
+
     /// Decodes the body as the answer to an `R`. Bytes left over are an error.
     pub fn decode<R>(&self) -> Result<R::Response>
     where
@@ -228,8 +240,8 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::messages::api_versions::ApiVersionsRequest;
     use crate::messages::metadata::MetadataRequest;
+    use crate::messages::produce::ProduceRequest;
 
     const LIMIT: usize = 100 << 20;
 
@@ -259,10 +271,19 @@ mod tests {
 
     #[test]
     fn b01_impossible_frame_sizes_are_errors() {
-        for size in [-1, i32::MIN, 0, 1, 3] {
+        for size in [-1, i32::MIN] {
             let mut frames = Frames::new(LIMIT);
             frames.push(&i32::to_be_bytes(size));
             assert!(frames.next_frame().unwrap_err().is_malformed(), "{size}");
+        }
+        // A frame may be that short after the first SaslHandshake, whose tokens have no header; an
+        // answer may not.
+        for size in 0..4 {
+            let mut frames = Frames::new(LIMIT);
+            frames.push(&frame(&vec![0; size]));
+            let short = frames.next_frame().unwrap().unwrap();
+            let (mut exchange, _) = asked();
+            assert!(exchange.answer(&short).unwrap_err().is_malformed(), "{size}");
         }
     }
 
@@ -309,6 +330,45 @@ mod tests {
         assert_eq!(exchange.in_flight(), 2, "an error answers nobody");
         let mut idle = Exchange::new(None, 1);
         assert!(idle.answer(&answer(0)).unwrap_err().is_malformed(), "nothing was asked");
+    }
+
+    fn correlation(request: Segments) -> i32 {
+        i32::from_be_bytes(request.into_bytes()[8..12].try_into().unwrap())
+    }
+
+    #[test]
+    fn a_request_without_an_answer_takes_a_number_and_waits_for_nothing() {
+        let mut exchange = Exchange::new(None, 2);
+        let produce = ProduceRequest::default();
+        assert_eq!(correlation(exchange.request_without_answer(&produce, 9).unwrap()), 0);
+        assert_eq!(exchange.in_flight(), 0);
+        assert_eq!(correlation(exchange.request(&MetadataRequest::default(), 12).unwrap()), 1);
+    }
+
+    #[test]
+    fn api_versions_are_read_from_a_broker_that_refuses_our_version() {
+        let mut exchange = Exchange::new(None, 1);
+        exchange.request(&ApiVersionsRequest::default(), 5).unwrap();
+        // Correlation id, error 35, one API: ApiVersions 0 to 2, in version 0.
+        let body = [0, 0, 0, 0, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 2];
+        let answer = exchange.answer(&Bytes::copy_from_slice(&body)).unwrap();
+        let versions = answer.decode_api_versions().unwrap();
+        assert_eq!(ErrorCode(versions.error_code), ErrorCode::UNSUPPORTED_VERSION);
+        assert_eq!((versions.api_keys[0].api_key, versions.api_keys[0].max_version), (18, 2));
+        assert!(answer.decode::<ApiVersionsRequest>().is_err(), "it is no answer in version 5");
+    }
+
+    #[cfg(feature = "protocol")]
+    #[test]
+    fn the_first_controlled_shutdown_has_no_client_id() {
+        use crate::messages::controlled_shutdown::ControlledShutdownRequest;
+        let mut exchange = Exchange::new(Some("test"), 2);
+        let mut framed = |version| {
+            exchange.request(&ControlledShutdownRequest::default(), version).unwrap().into_bytes().len()
+        };
+        // Length, API key, version, correlation id; then a broker id.
+        assert_eq!(framed(0), 4 + 8 + 4);
+        assert_eq!(framed(1), 4 + 8 + 2 + 4 + 4);
     }
 
     #[test]

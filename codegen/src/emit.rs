@@ -271,7 +271,7 @@ impl Table<'_> {
         };
         let whole = match (field.is_array(), element.as_str()) {
             (false, _) => element,
-            (true, "i32") => "SmallVec<[i32; 4]>".to_owned(),
+            (true, "i32") => "Ints".to_owned(),
             (true, _) => format!("Vec<{element}>"),
         };
         let nullable = if field.nullable.is_some() { format!("Option<{whole}>") } else { whole };
@@ -297,7 +297,13 @@ fn kip_lines(kips: &[(i16, u16)]) -> String {
 fn default_of(field: &Field) -> Result<Option<String>> {
     let given = field.default.as_deref();
     if field.never_flexible {
-        return if given.is_none() { Ok(None) } else { Err("a default where lengths stay plain".to_owned()) };
+        // Java starts what may be null as empty, unless told.
+        let empty = format!("Legacy(Some({}))", empty(field)?);
+        return if given.is_none() {
+            Ok(Some(empty))
+        } else {
+            Err("a default where lengths stay plain".to_owned())
+        };
     }
     if field.nullable.is_some() {
         return match given {
@@ -321,7 +327,7 @@ fn default_of(field: &Field) -> Result<Option<String>> {
 /// The empty value of a type that may be null.
 fn empty(field: &Field) -> Result<&'static str> {
     match field.element() {
-        "int32" if field.is_array() => Ok("SmallVec::new()"),
+        "int32" if field.is_array() => Ok("Ints::new()"),
         _ if field.is_array() => Ok("Vec::new()"),
         "string" => Ok("Str::new()"),
         "bytes" => Ok("Bytes::new()"),

@@ -156,8 +156,9 @@ fn kips_by_version(comments: &str) -> Vec<(i16, u16)> {
     let mut found = Vec::new();
     for line in comments.lines() {
         let lower = line.to_lowercase();
-        if let Some(rest) =
-            ["version ", "starting in version "].iter().find_map(|start| lower.strip_prefix(start))
+        if let Some(rest) = ["version ", "starting in version ", "starting from version "]
+            .iter()
+            .find_map(|start| lower.strip_prefix(start))
         {
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
             version = digits.parse::<i16>().ok();

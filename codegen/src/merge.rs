@@ -3,8 +3,8 @@
 //!
 //! Releases are compared version by version in what they share; a difference there is an error
 //! that names both, unless it is a change of name that
-//! [`RENAMED`] or [`REPLACED`] lists. `ignorable` is no difference on the wire
-//! (it rules what a sender may leave out), so there the newest release is followed.
+//! [`RENAMED`] or [`REPLACED`] lists. `ignorable` (what a sender may leave
+//! out), map keys and entity types are no difference on the wire: there the newest release is followed.
 
 use std::collections::BTreeMap;
 
@@ -129,9 +129,10 @@ fn merge_message(newer: Message, older: Message) -> Result<Message> {
     let context = Context { shared };
     let fields = context.fields("", &newer.fields, &older.fields)?;
     let structs = context.structs(&newer.structs, &older.structs)?;
-    let mut kips = [newer.kips.clone(), older.kips].concat();
+    // What the newer release no longer says of a version that it has, it has corrected.
+    let dropped = older.kips.into_iter().filter(|(version, _)| !new.contains(*version));
+    let mut kips: Vec<_> = newer.kips.iter().copied().chain(dropped).collect();
     kips.sort_unstable();
-    kips.dedup();
     Ok(Message { versions: Some(versions), flexible, kips, fields, structs, ..newer })
 }
 

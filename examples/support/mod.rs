@@ -61,16 +61,14 @@ impl Connection {
         };
         let ours = *ApiVersionsRequest::VERSIONS.end();
         self.send(&request, ours)?;
-        let mut answer = self.receive()?;
-        if !answer.body.starts_with(&ErrorCode::UNSUPPORTED_VERSION.0.to_be_bytes()) {
-            return Ok(answer.decode::<ApiVersionsRequest>()?);
+        let theirs = self.receive()?.decode_api_versions()?;
+        if ErrorCode(theirs.error_code) != ErrorCode::UNSUPPORTED_VERSION {
+            return Ok(theirs);
         }
-        answer.version = 0;
-        let theirs = answer.decode::<ApiVersionsRequest>()?;
         let named = theirs.api_keys.iter().find(|api| ApiKey(api.api_key) == ApiKey::API_VERSIONS);
         let version = named.map_or(0, |api| api.max_version.min(ours));
         self.send(&request, version)?;
-        Ok(self.receive()?.decode::<ApiVersionsRequest>()?)
+        Ok(self.receive()?.decode_api_versions()?)
     }
 
     /// The highest version of a request that both sides have.

@@ -36,7 +36,7 @@ message! { sent
     AddPartitionsToTxnTopic {
         /// Key of the map that the array stands for.
         name: Str, 0..;
-        partitions: SmallVec<[i32; 4]>, 0..;
+        partitions: Ints, 0..;
     }
 }
 

@@ -33,7 +33,7 @@ message! { sent
     RequestPartitionData {
         partition_index: i32, 0..;
         leader_epoch: i32, 0..;
-        new_isr: SmallVec<[i32; 4]>, 0..=2, or refused;
+        new_isr: Ints, 0..=2, or refused;
         new_isr_with_epochs: Vec<BrokerState>, 3.., or refused;
         leader_recovery_state: i8, 1.., or refused;
         partition_epoch: i32, 0..;
@@ -78,7 +78,7 @@ message! { received
         error_code: i16, 0..;
         leader_id: i32, 0..;
         leader_epoch: i32, 0..;
-        isr: SmallVec<[i32; 4]>, 0..;
+        isr: Ints, 0..;
         leader_recovery_state: i8, 1.., or ignored;
         partition_epoch: i32, 0..;
     }

@@ -31,7 +31,7 @@ message! { sent
     /// Part of [`AlterPartitionReassignmentsRequest`].
     ReassignablePartition {
         partition_index: i32, 0..;
-        replicas: Option<SmallVec<[i32; 4]>>, 0..;
+        replicas: Option<Ints>, 0..;
     }
 }
 

@@ -64,7 +64,7 @@ message! { received
     TopicPartitions {
         topic_id: Uuid, 0..;
         topic_name: Str, 0..;
-        partitions: SmallVec<[i32; 4]>, 0..;
+        partitions: Ints, 0..;
     }
 }
 

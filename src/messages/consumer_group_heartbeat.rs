@@ -28,7 +28,7 @@ message! { sent
     /// Part of [`ConsumerGroupHeartbeatRequest`].
     RequestTopicPartitions {
         topic_id: Uuid, 0..;
-        partitions: SmallVec<[i32; 4]>, 0..;
+        partitions: Ints, 0..;
     }
 }
 
@@ -57,6 +57,6 @@ message! { received
     /// Part of [`ConsumerGroupHeartbeatResponse`].
     ResponseTopicPartitions {
         topic_id: Uuid, 0..;
-        partitions: SmallVec<[i32; 4]>, 0..;
+        partitions: Ints, 0..;
     }
 }

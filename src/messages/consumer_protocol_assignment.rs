@@ -18,6 +18,6 @@ message! { both
     TopicPartition {
         /// Key of the map that the array stands for.
         topic: Str, 0..;
-        partitions: SmallVec<[i32; 4]>, 0..;
+        partitions: Ints, 0..;
     }
 }

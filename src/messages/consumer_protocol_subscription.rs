@@ -21,6 +21,6 @@ message! { both
     TopicPartition {
         /// Key of the map that the array stands for.
         topic: Str, 1.., or refused;
-        partitions: SmallVec<[i32; 4]>, 1.., or refused;
+        partitions: Ints, 1.., or refused;
     }
 }

@@ -30,7 +30,7 @@ message! { sent
 message! { sent
     /// Part of [`CreatePartitionsRequest`].
     CreatePartitionsAssignment {
-        broker_ids: SmallVec<[i32; 4]>, 0..;
+        broker_ids: Ints, 0..;
     }
 }
 

@@ -36,7 +36,7 @@ message! { sent
     CreatableReplicaAssignment {
         /// Key of the map that the array stands for.
         partition_index: i32, 0..;
-        broker_ids: SmallVec<[i32; 4]>, 0..;
+        broker_ids: Ints, 0..;
     }
 }
 

@@ -18,7 +18,7 @@ message! { sent
     DescribableLogDirTopic {
         /// Key of the map that the array stands for.
         topic: Str, 0..;
-        partitions: SmallVec<[i32; 4]>, 0..;
+        partitions: Ints, 0..;
     }
 }
 

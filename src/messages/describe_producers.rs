@@ -18,7 +18,7 @@ message! { sent
     TopicRequest {
         /// Key of the map that the array stands for.
         name: Str, 0..;
-        partition_indexes: SmallVec<[i32; 4]>, 0..;
+        partition_indexes: Ints, 0..;
     }
 }
 

@@ -28,7 +28,7 @@ message! { sent
     /// Part of [`DescribeShareGroupOffsetsRequest`].
     DescribeShareGroupOffsetsRequestTopic {
         topic_name: Str, 0..;
-        partitions: SmallVec<[i32; 4]>, 0..;
+        partitions: Ints, 0..;
     }
 }
 

@@ -60,11 +60,11 @@ message! { received
         partition_index: i32, 0..;
         leader_id: i32, 0..;
         leader_epoch: i32 = -1, 0..;
-        replica_nodes: SmallVec<[i32; 4]>, 0..;
-        isr_nodes: SmallVec<[i32; 4]>, 0..;
-        eligible_leader_replicas: Option<SmallVec<[i32; 4]>>, 0..;
-        last_known_elr: Option<SmallVec<[i32; 4]>>, 0..;
-        offline_replicas: SmallVec<[i32; 4]>, 0..;
+        replica_nodes: Ints, 0..;
+        isr_nodes: Ints, 0..;
+        eligible_leader_replicas: Option<Ints>, 0..;
+        last_known_elr: Option<Ints>, 0..;
+        offline_replicas: Ints, 0..;
     }
 }
 

@@ -22,7 +22,7 @@ message! { sent
     TopicPartitions {
         /// Key of the map that the array stands for.
         topic: Str, 0..;
-        partitions: SmallVec<[i32; 4]>, 0..;
+        partitions: Ints, 0..;
     }
 }
 

@@ -31,7 +31,7 @@ message! { sent
         partition_index: i32, 0..;
         leader_id: i32, 0..;
         leader_epoch: i32, 0..;
-        preferred_successors: SmallVec<[i32; 4]>, 0..=0, or ignored;
+        preferred_successors: Ints, 0..=0, or ignored;
         preferred_candidates: Vec<ReplicaInfo>, 1.., or ignored;
     }
 }

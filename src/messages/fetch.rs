@@ -73,7 +73,7 @@ message! { sent
     ForgottenTopic {
         topic: Str, 7..=12, or ignored;
         topic_id: Uuid, 13.., or ignored;
-        partitions: SmallVec<[i32; 4]>, 7.., or refused;
+        partitions: Ints, 7.., or refused;
     }
 }
 

@@ -8,7 +8,6 @@ message! { sent
     /// API key 22, versions 0-6, flexible from 2.
     /// Version 6 is not stable yet.
     ///
-    /// - Version 4: KIP-890.
     /// - Version 5: KIP-890.
     /// - Version 6: KIP-939.
     InitProducerIdRequest {

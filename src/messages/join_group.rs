@@ -34,7 +34,7 @@ message! { sent
 message! { received
     /// API key 11, versions 0-9, flexible from 6.
     ///
-    /// - Version 6: KIP-559.
+    /// - Version 7: KIP-559.
     JoinGroupResponse {
         throttle_time_ms: i32, 2.., or ignored;
         error_code: i16, 0..;

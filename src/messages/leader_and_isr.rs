@@ -51,11 +51,11 @@ message! { sent
         controller_epoch: i32, 0..;
         leader: i32, 0..;
         leader_epoch: i32, 0..;
-        isr: SmallVec<[i32; 4]>, 0..;
+        isr: Ints, 0..;
         partition_epoch: i32, 0..;
-        replicas: SmallVec<[i32; 4]>, 0..;
-        adding_replicas: SmallVec<[i32; 4]>, 3.., or ignored;
-        removing_replicas: SmallVec<[i32; 4]>, 3.., or ignored;
+        replicas: Ints, 0..;
+        adding_replicas: Ints, 3.., or ignored;
+        removing_replicas: Ints, 3.., or ignored;
         is_new: bool, 1.., or ignored;
         leader_recovery_state: i8, 6.., or refused;
     }

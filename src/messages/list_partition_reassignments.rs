@@ -18,7 +18,7 @@ message! { sent
     /// Part of [`ListPartitionReassignmentsRequest`].
     ListPartitionReassignmentsTopics {
         name: Str, 0..;
-        partition_indexes: SmallVec<[i32; 4]>, 0..;
+        partition_indexes: Ints, 0..;
     }
 }
 
@@ -45,8 +45,8 @@ message! { received
     /// Part of [`ListPartitionReassignmentsResponse`].
     OngoingPartitionReassignment {
         partition_index: i32, 0..;
-        replicas: SmallVec<[i32; 4]>, 0..;
-        adding_replicas: SmallVec<[i32; 4]>, 0..;
-        removing_replicas: SmallVec<[i32; 4]>, 0..;
+        replicas: Ints, 0..;
+        adding_replicas: Ints, 0..;
+        removing_replicas: Ints, 0..;
     }
 }

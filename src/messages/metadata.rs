@@ -71,8 +71,8 @@ message! { received
         partition_index: i32, 0..;
         leader_id: i32, 0..;
         leader_epoch: i32 = -1, 7.., or ignored;
-        replica_nodes: SmallVec<[i32; 4]>, 0..;
-        isr_nodes: SmallVec<[i32; 4]>, 0..;
-        offline_replicas: SmallVec<[i32; 4]>, 5.., or ignored;
+        replica_nodes: Ints, 0..;
+        isr_nodes: Ints, 0..;
+        offline_replicas: Ints, 5.., or ignored;
     }
 }

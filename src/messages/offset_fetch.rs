@@ -23,7 +23,7 @@ message! { sent
     /// Part of [`OffsetFetchRequest`].
     OffsetFetchRequestTopic {
         name: Str, 0..=7, or refused;
-        partition_indexes: SmallVec<[i32; 4]>, 0..=7, or refused;
+        partition_indexes: Ints, 0..=7, or refused;
     }
 }
 
@@ -44,7 +44,7 @@ message! { sent
     OffsetFetchRequestTopics {
         name: Str, 8..=9, or ignored;
         topic_id: Uuid, 10.., or ignored;
-        partition_indexes: SmallVec<[i32; 4]>, 8.., or refused;
+        partition_indexes: Ints, 8.., or refused;
     }
 }
 

@@ -10,7 +10,7 @@ message! { sent
         request_api_key: i16, 0..;
         request_api_version: i16, 0..;
         correlation_id: i32, 0..;
-        client_id: Legacy<Option<Str>>, 1.., or refused;
+        client_id: Legacy<Option<Str>> = Legacy(Some(Str::new())), 1.., or refused;
     }
 }
 versions!(RequestHeader, 0..=2, 2..);

@@ -59,7 +59,7 @@ message! { sent
     /// Part of [`ShareFetchRequest`].
     ForgottenTopic {
         topic_id: Uuid, 1..;
-        partitions: SmallVec<[i32; 4]>, 1..;
+        partitions: Ints, 1..;
     }
 }
 

@@ -60,7 +60,7 @@ message! { received
     TopicPartitions {
         topic_id: Uuid, 1..;
         topic_name: Str, 1..;
-        partitions: SmallVec<[i32; 4]>, 1..;
+        partitions: Ints, 1..;
     }
 }
 

@@ -46,6 +46,6 @@ message! { received
     /// Part of [`ShareGroupHeartbeatResponse`].
     TopicPartitions {
         topic_id: Uuid, 1..;
-        partitions: SmallVec<[i32; 4]>, 1..;
+        partitions: Ints, 1..;
     }
 }

@@ -36,7 +36,7 @@ message! { sent
     /// Part of [`StopReplicaRequest`].
     StopReplicaTopicV1 {
         name: Str, 1..=2, or refused;
-        partition_indexes: SmallVec<[i32; 4]>, 1..=2, or refused;
+        partition_indexes: Ints, 1..=2, or refused;
     }
 }
 

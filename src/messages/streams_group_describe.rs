@@ -116,7 +116,7 @@ message! { received
     /// Part of [`StreamsGroupDescribeResponse`].
     TaskIds {
         subtopology_id: Str, 0..;
-        partitions: SmallVec<[i32; 4]>, 0..;
+        partitions: Ints, 0..;
     }
 }
 

@@ -100,7 +100,7 @@ message! { sent
     /// Part of [`StreamsGroupHeartbeatRequest`].
     RequestTaskIds {
         subtopology_id: Str, 0..;
-        partitions: SmallVec<[i32; 4]>, 0..;
+        partitions: Ints, 0..;
     }
 }
 
@@ -150,7 +150,7 @@ message! { received
     /// Part of [`StreamsGroupHeartbeatResponse`].
     TopicPartition {
         topic: Str, 0..;
-        partitions: SmallVec<[i32; 4]>, 0..;
+        partitions: Ints, 0..;
     }
 }
 
@@ -158,7 +158,7 @@ message! { received
     /// Part of [`StreamsGroupHeartbeatResponse`].
     ResponseTaskIds {
         subtopology_id: Str, 0..;
-        partitions: SmallVec<[i32; 4]>, 0..;
+        partitions: Ints, 0..;
     }
 }
 

@@ -7,7 +7,7 @@ use super::prelude::*;
 message! { sent
     /// API key 14, versions 0-5, flexible from 4.
     ///
-    /// - Version 4: KIP-559.
+    /// - Version 5: KIP-559.
     SyncGroupRequest {
         group_id: Str, 0..;
         generation_id: i32, 0..;
@@ -32,7 +32,7 @@ message! { sent
 message! { received
     /// API key 14, versions 0-5, flexible from 4.
     ///
-    /// - Version 4: KIP-559.
+    /// - Version 5: KIP-559.
     SyncGroupResponse {
         throttle_time_ms: i32, 1.., or ignored;
         error_code: i16, 0..;

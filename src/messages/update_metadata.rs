@@ -63,10 +63,10 @@ message! { sent
         controller_epoch: i32, 0..;
         leader: i32, 0..;
         leader_epoch: i32, 0..;
-        isr: SmallVec<[i32; 4]>, 0..;
+        isr: Ints, 0..;
         zk_version: i32, 0..;
-        replicas: SmallVec<[i32; 4]>, 0..;
-        offline_replicas: SmallVec<[i32; 4]>, 4.., or ignored;
+        replicas: Ints, 0..;
+        offline_replicas: Ints, 4.., or ignored;
     }
 }
 

@@ -31,7 +31,7 @@ message! { sent
     /// Part of [`WriteTxnMarkersRequest`].
     WritableTxnMarkerTopic {
         name: Str, 0..;
-        partition_indexes: SmallVec<[i32; 4]>, 0..;
+        partition_indexes: Ints, 0..;
     }
 }
 

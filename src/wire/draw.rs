@@ -4,9 +4,8 @@
 //! strings, characters of every width, unknown tagged fields.
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
-use crate::wire::{Legacy, Str, UnknownTags, Uuid};
+use crate::wire::{Ints, Legacy, Str, UnknownTags, Uuid};
 
 /// From here on unknown tags are drawn: Kafka's own are far below.
 const UNKNOWN_FROM: u32 = 10_000;
@@ -162,7 +161,7 @@ impl<T: Draw> Draw for Vec<T> {
     }
 }
 
-impl Draw for SmallVec<[i32; 4]> {
+impl Draw for Ints {
     fn draw(e: &mut Entropy, version: i16, flex: bool, _: bool) -> Self {
         (0..e.below(7)).map(|_| i32::draw(e, version, flex, false)).collect()
     }

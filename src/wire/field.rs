@@ -3,14 +3,13 @@
 //! `flex` says which form: it is the same for a whole message, decided by its version, and handed
 //! down. Decoding is in place, into a value that holds the defaults.
 
-use bytes::Bytes;
-use smallvec::SmallVec;
-
-use crate::wire::{Reader, Str, Uuid, Writer, varint};
+use crate::wire::{Ints, Reader, Str, Uuid, Writer, varint};
 use crate::{Error, Result};
+use bytes::Bytes;
 
-/// What is known of a type without a value of it.
-pub trait Field {
+/// What is known of a type without a value of it. Only types of this crate and those of the wire are
+/// fields: what the three traits ask for may grow with any release.
+pub trait Field: sealed::Sealed {
     /// The fewest bytes that a value takes. An array that claims more elements than there are bytes
     /// for is refused by this, so it bounds the memory that a claim can take.
     fn min_len(version: i16, flex: bool) -> usize;
@@ -278,8 +277,7 @@ impl<T: Decode> Decode for Vec<T> {
     }
 }
 
-/// Lists of 32-bit numbers are mostly replicas of a partition: a few are kept in place.
-impl Field for SmallVec<[i32; 4]> {
+impl Field for Ints {
     #[inline]
     fn min_len(_: i16, flex: bool) -> usize {
         if flex { 1 } else { 4 }
@@ -291,7 +289,7 @@ impl Field for SmallVec<[i32; 4]> {
     }
 }
 
-impl Encode for SmallVec<[i32; 4]> {
+impl Encode for Ints {
     #[inline]
     fn write(&self, w: &mut Writer, _: i16, flex: bool) -> Result<()> {
         if !flex {
@@ -300,7 +298,7 @@ impl Encode for SmallVec<[i32; 4]> {
         // A few, with their length before them, fit a register of 16 bytes: one check for room and
         // one step forward. A metadata response takes a third less time for it.
         let at = |n: i32| u128::from(n as u32);
-        match *self.as_slice() {
+        match self[..] {
             [] => w.put_array([1]),
             [a] => w.put_array(front::<5>(2 << 120 | at(a) << 88)),
             [a, b] => w.put_array(front::<9>(3 << 120 | at(a) << 88 | at(b) << 56)),
@@ -335,7 +333,7 @@ fn encode_numbers(numbers: &[i32], w: &mut Writer, flex: bool) -> Result<()> {
     Ok(())
 }
 
-impl Decode for SmallVec<[i32; 4]> {
+impl Decode for Ints {
     #[inline]
     fn read(&mut self, r: &mut Reader<'_>, version: i16, flex: bool) -> Result<()> {
         *self = Self::read_nullable(r, version, flex)?.ok_or_else(|| null_refused(r))?;
@@ -350,12 +348,12 @@ impl Decode for SmallVec<[i32; 4]> {
             return Ok(Some(decode_numbers(wire)));
         }
         let at = |i: usize| wire.get(i).map_or(0, |bytes| i32::from_be_bytes(*bytes));
-        Ok(Some(Self::from_buf_and_len([at(0), at(1), at(2), at(3)], wire.len())))
+        Ok(Some(Self::from_parts([at(0), at(1), at(2), at(3)], wire.len())))
     }
 }
 
 #[inline(never)]
-fn decode_numbers(wire: &[[u8; 4]]) -> SmallVec<[i32; 4]> {
+fn decode_numbers(wire: &[[u8; 4]]) -> Ints {
     wire.iter().map(|bytes| i32::from_be_bytes(*bytes)).collect()
 }
 
@@ -470,6 +468,12 @@ impl UnknownTags {
         }
     }
 
+    /// Fails if there are any: for versions that cannot carry them.
+    #[inline]
+    pub(crate) fn refuse_any(&self) -> Result<()> {
+        if self.0.is_some() { Err(absent("unknown_tags")) } else { Ok(()) }
+    }
+
     /// Writes those from `from` up to and without `to`, and fails if `to` itself is among them:
     /// then a field of that version has the same tag.
     pub(crate) fn encode_between(&self, w: &mut Writer, from: u32, to: u32) -> Result<()> {
@@ -559,6 +563,25 @@ fn encode_null_length(w: &mut Writer, flex: bool) {
     if flex { w.uvarint(0) } else { w.put_array((-1_i32).to_be_bytes()) }
 }
 
+pub(crate) mod sealed {
+    use bytes::Bytes;
+
+    use crate::wire::{Ints, Legacy, Str, Uuid};
+
+    /// Cannot be named outside of this crate.
+    pub trait Sealed {}
+
+    macro_rules! seal {
+        ($($ty:ty)*) => { $( impl Sealed for $ty {} )* };
+    }
+
+    seal! { i8 i16 i32 i64 u16 u32 f64 bool Uuid Str Bytes Ints }
+
+    impl<T> Sealed for Vec<T> {}
+    impl<T> Sealed for Option<T> {}
+    impl<T> Sealed for Legacy<T> {}
+}
+
 #[cold]
 fn too_long(what: &str, len: usize) -> Error {
     Error::invalid(format!("{what} of {len} is longer than the protocol can say"))
@@ -597,7 +620,7 @@ mod tests {
     fn lists_of_numbers_go_both_ways_in_both_forms_at_every_length() {
         let numbers = [1, -1, i32::MIN, i32::MAX, 0x0102_0304, 0, 7];
         for (len, flex) in (0..=numbers.len()).flat_map(|len| [(len, false), (len, true)]) {
-            let list: SmallVec<[i32; 4]> = SmallVec::from_slice(&numbers[..len]);
+            let list: Ints = Ints::from(&numbers[..len]);
             let mut expected = if flex { vec![len as u8 + 1] } else { vec![0, 0, 0, len as u8] };
             expected.extend(list.iter().flat_map(|number| number.to_be_bytes()));
 
@@ -606,7 +629,7 @@ mod tests {
             let wire = writer.finish().into_bytes();
             assert_eq!(wire, expected, "{len} {flex}");
 
-            let mut read: SmallVec<[i32; 4]> = SmallVec::from_slice(&[9; 5]);
+            let mut read: Ints = Ints::from([9; 5]);
             let mut reader = Reader::new(&wire);
             read.read(&mut reader, 0, flex).unwrap();
             reader.finish().unwrap();

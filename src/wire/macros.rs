@@ -46,6 +46,8 @@ macro_rules! message {
             }
         }
 
+        impl $crate::wire::field::sealed::Sealed for $name {}
+
         impl $crate::wire::Field for $name {
             #[allow(unused_variables)]
             fn min_len(version: i16, flex: bool) -> usize {
@@ -123,6 +125,8 @@ macro_rules! message {
     (@encode_tags $self:ident $w:ident $version:ident $flex:ident []) => {
         if $flex {
             $self.unknown_tags.encode_section($w);
+        } else {
+            $self.unknown_tags.refuse_any()?;
         }
     };
     (@encode_tags $self:ident $w:ident $version:ident $flex:ident
@@ -142,6 +146,8 @@ macro_rules! message {
                 $w.end_sized(start);
             } )*
             $self.unknown_tags.encode_between($w, from, u32::MAX)?;
+        } else {
+            $self.unknown_tags.refuse_any()?;
         }
     };
     (@decode_tags $self:ident $r:ident $version:ident []) => {

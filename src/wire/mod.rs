@@ -9,6 +9,7 @@
 #[cfg(feature = "protocol")]
 pub(crate) mod any;
 pub(crate) mod field;
+mod ints;
 mod macros;
 mod message;
 mod reader;
@@ -24,6 +25,7 @@ mod writer;
 pub(crate) mod draw;
 
 pub use field::{Decode, Encode, Field, Legacy, UnknownTags};
+pub use ints::Ints;
 pub(crate) use macros::{api_keys, message, request, versions};
 pub use message::{ApiKey, Message, Request};
 pub use reader::Reader;

@@ -1,9 +1,8 @@
 //! The macro, held to the bytes that Kafka's protocol guide asks for, with a table of our own.
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
-use super::{Message, Reader, Str, UnknownTags, Uuid, Writer, message, versions};
+use super::{Ints, Message, Reader, Str, UnknownTags, Uuid, Writer, message, versions};
 use crate::Result;
 
 message! { both
@@ -14,7 +13,7 @@ message! { both
         late: i64 = 7, 1.., or ignored;
         name: Option<Str> = Some(Str::new()), 0.., null 1..;
         parts: Vec<Part>, 0..;
-        ids: SmallVec<[i32; 4]>, 2.., or refused;
+        ids: Ints, 2.., or refused;
         inner: Option<Part>, 2.., or ignored;
     } tagged {
         0 note: Option<Str>, 2.., or ignored;
@@ -81,7 +80,7 @@ fn flexible_versions_are_compact_and_end_in_tags() {
         late: 0,
         name: None,
         parts: vec![flag(true)],
-        ids: SmallVec::from_slice(&[1, -2]),
+        ids: Ints::from([1, -2]),
         inner: Some(flag(true)),
         note: Some("n".into()),
         level: 4,
@@ -123,7 +122,7 @@ fn what_a_version_cannot_carry_is_refused_or_left_out() {
         error.to_string()
     };
     assert!(refused(Probe { early: 0, ..Probe::default() }, 2).contains("early"));
-    assert!(refused(Probe { ids: SmallVec::from_slice(&[1]), ..Probe::default() }, 1).contains("ids"));
+    assert!(refused(Probe { ids: Ints::from([1]), ..Probe::default() }, 1).contains("ids"));
     assert!(refused(Probe { level: 0, ..Probe::default() }, 0).contains("level"));
     let ignorable = Probe { late: 1, inner: Some(flag(true)), note: Some("x".into()), ..Probe::default() };
     assert_eq!(encode(&ignorable, 0).unwrap(), encode(&Probe::default(), 0).unwrap());
@@ -176,6 +175,37 @@ fn unknown_tags_keep_their_place_among_known_ones() {
     let read = decode(&bytes, 2).unwrap();
     assert_eq!(read, probe);
     assert_eq!(read.unknown_tags.iter().map(|(tag, _)| tag).collect::<Vec<_>>(), [1, 4, 700]);
+}
+
+#[test]
+fn unknown_tags_are_refused_where_there_are_no_tags() {
+    let bytes = [&encode(&Probe::default(), 2).unwrap()[..], &[]].concat();
+    let with_tag = [&bytes[..bytes.len() - 1], &[1, 9, 0]].concat();
+    let read = decode(&with_tag, 2).unwrap();
+    assert_eq!(read.unknown_tags.count(), 1);
+    assert!(encode(&read, 1).unwrap_err().is_invalid());
+}
+
+#[test]
+fn a_string_longer_than_java_can_say_is_refused_both_ways() {
+    let named = |len| Probe { name: Some("x".repeat(len).into()), ..Probe::default() };
+    for version in 0..=3 {
+        assert_eq!(decode(&encode(&named(0x7fff), version).unwrap(), version).unwrap(), named(0x7fff));
+        assert!(encode(&named(0x8000), version).unwrap_err().is_invalid());
+    }
+    let start = [&[0, 0][..], &[0; 8]].concat();
+    let long = [&start[..], &[0x81, 0x80, 0x02], &[b'x'; 0x8000], &[1, 1, 0, 0]].concat();
+    assert!(decode(&long, 2).unwrap_err().is_malformed());
+}
+
+#[test]
+fn a_tagged_field_fills_its_size() {
+    let head = encode(&Probe::default(), 2).unwrap();
+    let head = &head[..head.len() - 1];
+    assert_eq!(decode(&[head, &[1, 5, 4, 0, 0, 0, 9]].concat(), 2).unwrap().level, 9);
+    for tag in [&[1, 5, 5, 0, 0, 0, 9, 0][..], &[1, 5, 3, 0, 0, 9]] {
+        assert!(decode(&[head, tag].concat(), 2).unwrap_err().is_malformed(), "{tag:x?}");
+    }
 }
 
 #[test]
