@@ -11,6 +11,8 @@ mod broker;
 #[path = "support/mod.rs"]
 mod support;
 
+use std::io::Write;
+use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::{Connection, Result, check, name_of};
@@ -19,7 +21,11 @@ use weir::protocol::metadata::MetadataResponseTopic;
 use weir::protocol::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use weir::records::{BatchBuilder, Batches, Compression, Compressor, Decompressor, NewRecord, Stamp};
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    support::report("quickstart", run())
+}
+
+fn run() -> Result<()> {
     let given = std::env::args().nth(1);
     // Lives until the end of main, and takes the broker with it.
     let own = if given.is_none() { Some(broker::Broker::start("4.4.0")?) } else { None };
@@ -74,12 +80,13 @@ fn fetch(connection: &mut Connection, topic: &MetadataResponseTopic, offset: i64
     let partition = partition.ok_or("no answer about the partition")?;
     check("fetch", partition.error_code)?;
 
+    let mut out = std::io::stdout().lock();
     let mut decompressor = Decompressor::new();
     for batch in Batches::new(partition.records.unwrap_or_default()) {
         for record in &batch?.records(&mut decompressor)? {
             let record = record?;
             let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-            println!("offset {}: {} = {}", record.offset(), text(record.key()), text(record.value()));
+            writeln!(out, "offset {}: {} = {}", record.offset(), text(record.key()), text(record.value()))?;
         }
     }
     Ok(())

@@ -77,6 +77,9 @@ impl Frames {
         let len =
             usize::try_from(claim).map_err(|_| Error::malformed(format!("a frame of {claim} bytes")))?;
         if len > self.limit {
+            if let Some(other) = other_protocol(*prefix) {
+                return Err(Error::malformed(format!("the peer speaks {other}, not Kafka")));
+            }
             return Err(Error::limit(format!("a frame of {len} bytes, {} are allowed", self.limit)));
         }
         if self.buf.len() - PREFIX < len {
@@ -89,6 +92,16 @@ impl Frames {
     fn claimed(&self) -> Option<usize> {
         let (prefix, _) = self.buf.split_first_chunk::<PREFIX>()?;
         usize::try_from(i32::from_be_bytes(*prefix)).ok().map(|claim| claim.min(self.limit))
+    }
+}
+
+/// What a peer speaks whose first bytes are no length that anyone sends.
+fn other_protocol(prefix: [u8; PREFIX]) -> Option<&'static str> {
+    match &prefix {
+        b"HTTP" => Some("HTTP"),
+        b"SSH-" => Some("SSH"),
+        [0x15 | 0x16, 3, 0..=4, _] => Some("TLS"),
+        _ => None,
     }
 }
 
@@ -230,10 +243,7 @@ impl Answer {
         if R::KEY != self.key {
             return Err(Error::invalid(format!("an answer to {} read as one to {}", self.key, R::KEY)));
         }
-        let mut reader = Reader::new(&self.body);
-        let response = <R::Response as Message>::decode(&mut reader, self.version)?;
-        reader.finish().map_err(|e| e.in_message(R::Response::NAME, self.version))?;
-        Ok(response)
+        R::Response::from_bytes(&self.body, self.version)
     }
 }
 
@@ -293,6 +303,18 @@ mod tests {
         frames.push(&i32::MAX.to_be_bytes());
         assert!(frames.next_frame().unwrap_err().is_limit());
         assert!(frames.space().capacity() <= 2 * START_MAX);
+    }
+
+    #[test]
+    fn b03_peers_that_speak_something_else_are_named() {
+        for (start, name) in
+            [(&b"HTTP/1.1 400"[..], "HTTP"), (b"SSH-2.0", "SSH"), (b"\x15\x03\x03\x00\x02", "TLS")]
+        {
+            let mut frames = Frames::new(LIMIT);
+            frames.push(start);
+            let error = frames.next_frame().unwrap_err();
+            assert!(error.is_malformed() && error.to_string().contains(name), "{error}");
+        }
     }
 
     #[test]

@@ -1,27 +1,34 @@
 //! Every message of Kafka's protocol as a public type, and dispatch over all of them.
 //!
-//! Each API has a module with its request and its response: [`fetch::FetchRequest`],
-//! [`fetch::FetchResponse`]. A message is one struct for all its versions; the version is an argument
-//! of [`Message::encode`] and [`Message::decode`]. A field that a version does not have keeps Kafka's
-//! default when it is read; when it is set and written all the same, that is an error, unless Kafka's
-//! specs say that it may be left out.
+//! What to use for what:
+//!
+//! - One message, whose type you know: its struct and [`Message`]. Each API has a module with its request
+//!   and its response: [`fetch::FetchRequest`], [`fetch::FetchResponse`]. What goes into `records` fields
+//!   is made and read by [`records`](crate::records).
+//! - A connection to a broker: [`Frames`] cuts what arrives, [`Exchange`] frames what is sent and gives
+//!   each [`Answer`] to its request. Only these add the length and the header that stand before a message
+//!   on a connection. `examples/quickstart.rs` uses them with a plain socket.
+//! - A message whose type is known only at run time: [`decode_request`] and [`decode_response`] by API key,
+//!   [`decode`] and [`recode`] by name; each gives an [`AnyMessage`]. [`messages`] and [`message_type`] say
+//!   what there is.
+//!
+//! A message is one struct for all its versions; the version is an argument. The docs of a field name
+//! the versions that have it, its default unless that is zero, empty or null, and what becomes of it in
+//! the others: *refused* means that it is an error to set it there, *ignored* that it is left out. So a
+//! produce request in version 13, which has topic ids, says nothing of a topic's `name`, and fills in the
+//! zero id if none is set: negotiate the version first, then set what it carries.
 //!
 //! ```
-//! use weir::protocol::{Message, Reader, Writer, metadata::MetadataRequest};
+//! use weir::protocol::{Message, metadata::MetadataRequest};
 //!
 //! let request = MetadataRequest { topics: None, ..Default::default() };
-//! let mut writer = Writer::default();
-//! request.encode(&mut writer, 12)?;
-//! let bytes = writer.finish().into_bytes();
-//!
-//! let mut reader = Reader::new(&bytes);
-//! assert_eq!(MetadataRequest::decode(&mut reader, 12)?, request);
-//! reader.finish()?;
+//! let bytes = request.to_bytes(12)?;
+//! assert_eq!(MetadataRequest::from_bytes(&bytes, 12)?, request);
 //! # Ok::<(), weir::Error>(())
 //! ```
 //!
-//! Where the type is known only at run time, [`decode_request`], [`decode_response`] and [`decode`]
-//! give an [`AnyMessage`]; [`messages`] lists all types.
+//! A new Kafka adds fields: write struct literals with `..Default::default()`, as above, and they go on
+//! compiling.
 
 use bytes::Bytes;
 
@@ -29,13 +36,19 @@ pub use crate::frame::{Answer, Exchange, Frames};
 pub use crate::messages::*;
 pub use crate::wire::any::{AnyMessage, Kind, MessageType};
 pub use crate::wire::{
-    ApiKey, Decode, Encode, Field, Legacy, Message, Reader, Request, Segments, Str, UnknownTags, Uuid, Writer,
+    ApiKey, Decode, Encode, Field, Ints, Legacy, Message, Reader, Request, Segments, Str, UnknownTags, Uuid,
+    Writer,
 };
 use crate::{Error, Result};
 
 /// All message types, by kind and then by API key or name.
 pub fn messages() -> &'static [MessageType] {
     dispatch::ALL
+}
+
+/// The message type of a request or a response, by its API.
+pub fn message_type(kind: Kind, key: ApiKey) -> Option<&'static MessageType> {
+    by_key(kind, key).ok()
 }
 
 /// Decodes a message and encodes it again.
@@ -90,9 +103,16 @@ fn decode_whole(found: &MessageType, version: i16, bytes: &Bytes) -> Result<Box<
 }
 
 fn by_name(kind: &str, name: &str) -> Result<&'static MessageType> {
-    dispatch::ALL.iter().find(|found| found.name == name && found.kind.as_str() == kind).ok_or_else(|| {
-        Error::unsupported(format!("no {} named {}", kind.escape_debug(), name.escape_debug()))
-    })
+    let mut all = dispatch::ALL.iter();
+    all.find(|found| found.name == name && found.kind.as_str() == kind).ok_or_else(|| no_such(kind, name))
+}
+
+#[cold]
+fn no_such(kind: &str, name: &str) -> Error {
+    let (kind, name) = (kind.escape_debug(), name.escape_debug());
+    Error::unsupported(format!(
+        "no {kind} named {name}; a kind is request, response, header or data, a name is like FetchRequest"
+    ))
 }
 
 fn by_key(kind: Kind, key: ApiKey) -> Result<&'static MessageType> {

@@ -1,7 +1,7 @@
 //! Decoding takes memory by what arrived, not by what is claimed, and time in proportion to it.
 //!
-//! For every message and version, inputs that are made to cost much are decoded under an allocator that
-//! counts, in a binary of its own.
+//! For every message and version, inputs that are made to cost much are decoded while allocations are
+//! counted. A binary of its own, since it takes times, which other tests beside it would spoil.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]

@@ -18,6 +18,7 @@ mod produce;
 mod support;
 mod text;
 
+use std::process::ExitCode;
 use std::time::Instant;
 
 use support::{Connection, Result};
@@ -30,7 +31,11 @@ pub(crate) const PARTITIONS: usize = 3;
 const CODECS: [Compression; 5] =
     [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    support::report("roundtrip", run())
+}
+
+fn run() -> Result<()> {
     let options = Options::parse()?;
     let own = match &options.bootstrap {
         Some(_) => None,

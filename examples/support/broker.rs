@@ -9,8 +9,7 @@ use super::support::Result;
 /// How to get a broker, for whoever has none.
 const ADVICE: &str = "give the address of a broker, as in
     cargo run --example quickstart -- localhost:9092
-or install Java 17 and Maven, and this program starts one of its own; or start one that stays with
-    scripts/kafka run 4.4.0";
+or install Java 17 and Maven, with which this program starts one of its own";
 
 /// A one-node broker. It ends when this is dropped, and even if this program is killed: it lives
 /// no longer than its standard input.
@@ -23,7 +22,9 @@ pub(crate) struct Broker {
 impl Broker {
     /// Fetches that version of Kafka, if it is not there, and starts it.
     pub(crate) fn start(version: &str) -> Result<Self> {
-        eprintln!("no address was given: starting Kafka {version} (the first time its jars are fetched)");
+        eprintln!(
+            "no address was given: starting Kafka {version} (the first time, 90 MB of jars are fetched)"
+        );
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka");
         let mut child = Command::new(script)
             .args(["run", version, "--until-eof"])

@@ -1,8 +1,9 @@
 //! What the examples share until the client exists: one plain, blocking connection to one broker.
 
 use std::collections::HashMap;
-use std::io::{IoSlice, Read, Write};
-use std::net::TcpStream;
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const FRAME_MAX: usize = 100 << 20;
 pub(crate) const IN_FLIGHT_MAX: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(30);
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection that knows which versions its broker speaks.
 pub(crate) struct Connection {
@@ -33,9 +35,9 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to `host:port` and asks for the versions of each API.
     pub(crate) fn open(address: &str) -> Result<Self> {
-        let stream = TcpStream::connect(address).map_err(|e| format!("{address}: {e}"))?;
+        let stream = connect(address).map_err(|e| format!("{address}: {e}; an address is host:port"))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(FIRST_PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut connection = Self {
             stream,
@@ -44,7 +46,16 @@ impl Connection {
             exchange: Exchange::new(Some("weir-example"), IN_FLIGHT_MAX),
             versions: HashMap::new(),
         };
-        let answered = connection.ask_versions()?;
+        let answered = connection.ask_versions().map_err(|e| {
+            let hint = "is this the plaintext listener of a Kafka broker?";
+            match e.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+                Some(ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    format!("{address}: no answer within {FIRST_PATIENCE:?}; {hint}")
+                }
+                _ => format!("{address}: {e}; {hint}"),
+            }
+        })?;
+        connection.stream.set_read_timeout(Some(PATIENCE))?;
         for api in answered.api_keys {
             connection.versions.insert(ApiKey(api.api_key), (api.min_version, api.max_version));
         }
@@ -198,5 +209,32 @@ pub(crate) fn check(what: &str, code: i16) -> Result<()> {
     match ErrorCode(code) {
         ErrorCode::NONE => Ok(()),
         code => Err(format!("{what}: {code}").into()),
+    }
+}
+
+/// Tries each address of a host, for a few seconds each.
+fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let mut last = std::io::Error::from(ErrorKind::AddrNotAvailable);
+    for candidate in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&candidate, FIRST_PATIENCE) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Says for a person how a program ended.
+pub(crate) fn report(program: &str, result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever closed our output has read enough.
+        Err(e) if e.downcast_ref().map(std::io::Error::kind) == Some(ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("{program}: {e}");
+            ExitCode::FAILURE
+        }
     }
 }

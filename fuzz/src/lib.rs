@@ -17,18 +17,12 @@ pub mod stream;
 /// Variable-length integers.
 pub mod varints;
 
-use peak_alloc::PeakAlloc;
-
-/// Counts what is held. What a C library allocates by itself is not seen.
-#[global_allocator]
-static HELD: PeakAlloc = PeakAlloc;
-
-/// Runs `work`, and gives beside its result the most memory that it held at a time, in bytes.
+/// Runs `work`, and gives beside its result the most memory that it held at a time, in bytes. What a C
+/// library allocates by itself is not seen.
 pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
-    HELD.reset_peak_usage();
-    let before = HELD.current_usage();
-    let result = work();
-    (result, HELD.peak_usage().saturating_sub(before))
+    let mut result = None;
+    let counted = allocation_counter::measure(|| result = Some(work()));
+    (result.expect("it ran"), counted.bytes_max as usize)
 }
 
 /// Panics unless `error` is of a kind that a peer's bytes may cause.

@@ -75,6 +75,7 @@ pub struct MessageType {
     pub(crate) versions: RangeInclusive<i16>,
     pub(crate) flexible_from: i16,
     pub(crate) decode: fn(&mut Reader<'_>, i16) -> Result<Box<dyn AnyMessage>>,
+    pub(crate) default: fn() -> Box<dyn AnyMessage>,
     #[cfg(feature = "draw")]
     pub(crate) draw: fn(&mut crate::wire::draw::Entropy, i16) -> Box<dyn AnyMessage>,
 }
@@ -92,6 +93,7 @@ impl MessageType {
             versions: M::VERSIONS,
             flexible_from: M::FLEXIBLE.start,
             decode: decode_boxed::<M>,
+            default: || Box::new(M::default()),
             draw: |e, version| Box::new(M::draw(e, version, M::FLEXIBLE.contains(&version), false)),
         }
     }
@@ -108,6 +110,7 @@ impl MessageType {
             versions: M::VERSIONS,
             flexible_from: M::FLEXIBLE.start,
             decode: decode_boxed::<M>,
+            default: || Box::new(M::default()),
         }
     }
 
@@ -129,6 +132,11 @@ impl MessageType {
     /// The versions that there are.
     pub fn versions(&self) -> RangeInclusive<i16> {
         self.versions.clone()
+    }
+
+    /// A message of this type with every field at its default.
+    pub fn default_message(&self) -> Box<dyn AnyMessage> {
+        (self.default)()
     }
 
     /// Whether that version writes compact lengths and tagged fields (KIP-482).

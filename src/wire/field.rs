@@ -15,8 +15,8 @@ pub trait Field: sealed::Sealed {
     fn min_len(version: i16, flex: bool) -> usize;
 
     /// The fewest bytes that a value or null takes.
-    fn min_nullable_len(_version: i16, _flex: bool) -> usize {
-        1
+    fn min_nullable_len(version: i16, flex: bool) -> usize {
+        Self::min_len(version, flex)
     }
 
     /// Whether this is null.
@@ -60,7 +60,6 @@ pub trait Decode: Field + Default {
 macro_rules! numbers {
     ($($ty:ty: $size:literal)*) => {$(
         impl Field for $ty {
-            #[inline]
             fn min_len(_: i16, _: bool) -> usize {
                 $size
             }
@@ -85,7 +84,6 @@ macro_rules! numbers {
 numbers! { i8: 1 i16: 2 i32: 4 i64: 8 u16: 2 u32: 4 f64: 8 }
 
 impl Field for bool {
-    #[inline]
     fn min_len(_: i16, _: bool) -> usize {
         1
     }
@@ -109,7 +107,6 @@ impl Decode for bool {
 }
 
 impl Field for Uuid {
-    #[inline]
     fn min_len(_: i16, _: bool) -> usize {
         16
     }
@@ -135,11 +132,6 @@ impl Field for Str {
     #[inline]
     fn min_len(_: i16, flex: bool) -> usize {
         if flex { 1 } else { 2 }
-    }
-
-    #[inline]
-    fn min_nullable_len(version: i16, flex: bool) -> usize {
-        Self::min_len(version, flex)
     }
 }
 
@@ -188,11 +180,6 @@ impl Field for Bytes {
     fn min_len(_: i16, flex: bool) -> usize {
         if flex { 1 } else { 4 }
     }
-
-    #[inline]
-    fn min_nullable_len(version: i16, flex: bool) -> usize {
-        Self::min_len(version, flex)
-    }
 }
 
 impl Encode for Bytes {
@@ -231,11 +218,6 @@ impl<T> Field for Vec<T> {
     #[inline]
     fn min_len(_: i16, flex: bool) -> usize {
         if flex { 1 } else { 4 }
-    }
-
-    #[inline]
-    fn min_nullable_len(version: i16, flex: bool) -> usize {
-        Self::min_len(version, flex)
     }
 }
 
@@ -281,11 +263,6 @@ impl Field for Ints {
     #[inline]
     fn min_len(_: i16, flex: bool) -> usize {
         if flex { 1 } else { 4 }
-    }
-
-    #[inline]
-    fn min_nullable_len(version: i16, flex: bool) -> usize {
-        Self::min_len(version, flex)
     }
 }
 

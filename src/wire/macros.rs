@@ -28,9 +28,11 @@ macro_rules! message {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq)]
         pub struct $name {
-            $( $(#[$fdoc])* #[doc = concat!("Versions `", stringify!($in), "`", $("; null in `", stringify!($null), "`",)? ".")]
+            $( $(#[$fdoc])* #[doc = concat!("Versions `", stringify!($in), "`", $("; default `", stringify!($default), "`",)?
+                $("; ", stringify!($absent), " in others",)? $("; null in `", stringify!($null), "`",)? ".")]
             pub $field: $ty, )*
-            $($( $(#[$tdoc])* #[doc = concat!("Versions `", stringify!($tin), "`, tag ", $tag, ".")]
+            $($( $(#[$tdoc])* #[doc = concat!("Versions `", stringify!($tin), "`, tag ", $tag, $("; default `", stringify!($tdefault), "`",)?
+                $("; ", stringify!($tabsent), " in others",)? ".")]
             pub $tfield: $tty, )*)?
             /// Tagged fields that are not known here, kept and written back.
             pub unknown_tags: $crate::wire::UnknownTags,
@@ -57,6 +59,11 @@ macro_rules! message {
                     min += <$ty as $crate::wire::Field>::min_len(version, flex);
                 } )*
                 min
+            }
+
+            // Null is one byte.
+            fn min_nullable_len(_: i16, _: bool) -> usize {
+                1
             }
         }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::{RangeFrom, RangeInclusive};
 
+use bytes::Bytes;
+
 use crate::wire::{Decode, Encode, Reader, Writer};
 use crate::{Error, Result};
 
@@ -26,6 +28,28 @@ pub trait Message {
         check_version::<Self>(version)?;
         Encode::write(self, w, version, Self::FLEXIBLE.contains(&version))
             .map_err(|e| e.in_message(Self::NAME, version))
+    }
+
+    /// The message in that version, in one piece. Nothing stands before it: length and header are
+    /// added where requests are sent.
+    fn to_bytes(&self, version: i16) -> Result<Bytes>
+    where
+        Self: Encode,
+    {
+        let mut writer = Writer::default();
+        self.encode(&mut writer, version)?;
+        Ok(writer.finish().into_bytes())
+    }
+
+    /// Reads the message in that version. Bytes left over are an error.
+    fn from_bytes(bytes: &Bytes, version: i16) -> Result<Self>
+    where
+        Self: Decode,
+    {
+        let mut reader = Reader::new(bytes);
+        let message = <Self as Message>::decode(&mut reader, version)?;
+        reader.finish().map_err(|e| e.in_message(Self::NAME, version))?;
+        Ok(message)
     }
 
     /// Reads the message in that version, and leaves the reader after it.

@@ -85,13 +85,36 @@ fn headers_have_the_versions_that_java_gives_them() {
 fn test_from_java(version: &'static str) {
     let Some(java) = java(version, "Java to weir") else { return };
     let report = from_java(java, count(), protocol::recode);
-    report.finish(java, "Java to weir");
+    report.finish(java, "Java to weir", count());
 }
 
 fn test_to_java(version: &'static str) {
     let Some(java) = java(version, "weir to Java") else { return };
     let report = to_java(java, count(), protocol::draw);
-    report.finish(java, "weir to Java");
+    report.finish(java, "weir to Java", count());
+}
+
+/// The first message that Java draws of each pair has every field at its default.
+fn test_defaults(version: &'static str) {
+    let Some(java) = java(version, "defaults") else { return };
+    let report = from_java(java, 1, |kind, name, version, _| {
+        let found =
+            protocol::messages().iter().find(|found| found.kind().as_str() == kind && found.name() == name);
+        let mut writer = protocol::Writer::default();
+        found.unwrap().default_message().encode_any(&mut writer, version)?;
+        Ok(writer.finish().into_bytes())
+    });
+    report.finish(java, "defaults", 1);
+}
+
+#[test]
+fn defaults_are_those_of_java_4_4_0() {
+    test_defaults(VERSIONS[0]);
+}
+
+#[test]
+fn defaults_are_those_of_java_3_9_2() {
+    test_defaults(VERSIONS[1]);
 }
 
 /// What weir has: the kind of each message and version.
@@ -208,7 +231,7 @@ impl Report {
     }
 
     /// Prints what was covered, and fails if anything differed or was left out.
-    fn finish(self, java: &Java, direction: &str) {
+    fn finish(self, java: &Java, direction: &str, each: usize) {
         let Self { messages, bytes, ref pairs, failed, .. } = self;
         let wanted: BTreeSet<_> =
             list(java).into_iter().flat_map(|listed| listed.pairs(java.version)).collect();
@@ -222,7 +245,7 @@ impl Report {
         ));
         assert!(failed == 0, "{failed} of {messages} differ ({direction}, {version}):\n{}", self.words(java));
         assert!(missing.is_empty(), "not tried ({direction}, {version}): {missing:?}");
-        assert_eq!(messages, pairs.len() * count(), "as many as asked for ({direction}, {version})");
+        assert_eq!(messages, pairs.len() * each, "as many as asked for ({direction}, {version})");
     }
 
     /// The differences in bytes, and in JSON as Java reads the two.
