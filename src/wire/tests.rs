@@ -194,7 +194,7 @@ fn a_string_longer_than_java_can_say_is_refused_both_ways() {
         assert!(encode(&named(0x8000), version).unwrap_err().is_invalid());
     }
     let start = [&[0, 0][..], &[0; 8]].concat();
-    let long = [&start[..], &[0x81, 0x80, 0x02], &[b'x'; 0x8000], &[1, 1, 0, 0]].concat();
+    let long = [&start[..], &[0x81, 0x80, 0x02], &vec![b'x'; 0x8000], &[1, 1, 0, 0]].concat();
     assert!(decode(&long, 2).unwrap_err().is_malformed());
 }
 
