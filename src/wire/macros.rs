@@ -161,7 +161,7 @@ macro_rules! message {
         $self.unknown_tags.decode_section($r)?;
     };
     (@decode_tags $self:ident $r:ident $version:ident [$( $tag:literal $field:ident ($in:expr) )*]) => {
-        let mut tags = $crate::wire::field::Tags::start($r)?;
+        let mut tags = $crate::wire::tags::Tags::start($r)?;
         while let Some((tag, mut part)) = tags.next($r)? {
             match tag {
                 $( $tag if ($in).contains(&$version) => {

@@ -13,6 +13,7 @@ mod ints;
 mod macros;
 mod message;
 mod reader;
+pub(crate) mod tags;
 #[cfg(test)]
 #[allow(unreachable_pub, reason = "tables give public structs")]
 mod tests;
@@ -24,11 +25,12 @@ mod writer;
 #[cfg(feature = "draw")]
 pub(crate) mod draw;
 
-pub use field::{Decode, Encode, Field, Legacy, UnknownTags};
+pub use field::{Decode, Encode, Field, Legacy};
 pub use ints::Ints;
 pub(crate) use macros::{api_keys, message, request, versions};
 pub use message::{ApiKey, Message, Request};
 pub use reader::Reader;
+pub use tags::UnknownTags;
 pub use text::Str;
 pub use uuid::Uuid;
 pub use writer::{Segments, Writer};
