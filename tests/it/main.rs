@@ -7,6 +7,8 @@
 
 /// Tests against real Kafka brokers, and the harness that starts and ends them.
 mod broker;
+/// Messages by name and by API key.
+mod dispatch;
 /// Generated code against what it is generated from.
 mod drift;
 /// Messages broken in every way, and what must be refused.
