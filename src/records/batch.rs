@@ -28,8 +28,9 @@ pub(super) mod attribute {
     pub(in crate::records) const TRANSACTIONAL: i16 = 0x10;
     pub(in crate::records) const CONTROL: i16 = 0x20;
     pub(in crate::records) const DELETE_HORIZON: i16 = 0x40;
-    /// Nobody has said what these mean.
-    pub(in crate::records) const RESERVED: i16 = !0x7f;
+    // Nobody has said what the other bits mean. They are kept and not looked at, where one might have
+    // refused them as unknown: the delete horizon (KIP-534) came without a new message format, and so
+    // may the next, to logs that the clients of today go on reading. Java ignores them too.
 }
 
 /// Cuts the bytes of a fetch response's partition into batches.
@@ -203,7 +204,6 @@ impl RecordBatch {
             base_offset: self.base_offset,
             base_timestamp: self.base_timestamp,
             log_append_time,
-            last_offset_delta: self.last_offset_delta,
         };
         Ok(Records { data, count: self.count, layout })
     }
@@ -235,13 +235,14 @@ impl RecordBatch {
         timestamp: i64,
         timestamp_type: TimestampType,
         compression: Compression,
+        attributes: u8,
     ) -> Self {
         Self {
             bytes,
             magic,
             base_offset: offset,
             partition_leader_epoch: -1,
-            attributes: i16::from(compression.id()),
+            attributes: i16::from(attributes),
             compression,
             timestamp_type,
             last_offset_delta: 0,
@@ -271,13 +272,15 @@ impl RecordBatch {
         self.base_offset
     }
 
-    /// The offset that the last record has, or had before compaction took it.
+    /// The offset that the header gives the last record, or gave it before compaction took it. Batches
+    /// of some old clients have records behind it.
     pub fn last_offset(&self) -> i64 {
         // Both sums were found to fit when the batch was parsed.
         self.base_offset.wrapping_add(i64::from(self.last_offset_delta))
     }
 
-    /// Where to read on: right even if the batch is empty or has lost its last records.
+    /// Where to read on, as the header has it: right even if the batch is empty or has lost its last
+    /// records.
     pub fn next_offset(&self) -> i64 {
         self.last_offset().wrapping_add(1)
     }
@@ -285,6 +288,17 @@ impl RecordBatch {
     /// The epoch of the leader that appended the batch, set by the broker; -1 if not known.
     pub fn partition_leader_epoch(&self) -> i32 {
         self.partition_leader_epoch
+    }
+
+    /// The attributes as the header has them, with the bits that have no meaning so far. In formats 0
+    /// and 1 they are eight, which do not all mean the same.
+    pub fn attributes(&self) -> i16 {
+        self.attributes
+    }
+
+    /// Whether a bit is set that only format 2 has.
+    fn has(&self, bit: i16) -> bool {
+        self.magic == 2 && self.attributes & bit != 0
     }
 
     /// The codec of the records.
@@ -299,18 +313,18 @@ impl RecordBatch {
 
     /// Whether the batch belongs to a transaction.
     pub fn is_transactional(&self) -> bool {
-        self.attributes & attribute::TRANSACTIONAL != 0
+        self.has(attribute::TRANSACTIONAL)
     }
 
     /// Whether the records are control records, which are not for the application. See
     /// [`ControlType`](super::ControlType).
     pub fn is_control(&self) -> bool {
-        self.attributes & attribute::CONTROL != 0
+        self.has(attribute::CONTROL)
     }
 
     /// The time from which compaction may remove the tombstones in here, if it has been set.
     pub fn delete_horizon(&self) -> Option<i64> {
-        (self.attributes & attribute::DELETE_HORIZON != 0).then_some(self.base_timestamp)
+        self.has(attribute::DELETE_HORIZON).then_some(self.base_timestamp)
     }
 
     /// The timestamp that the records' count from: the first record's, unless there is a delete
@@ -382,7 +396,8 @@ fn parse_v2(bytes: Bytes) -> Result<RecordBatch> {
     let count = i32::from_be_bytes(take(&mut header));
 
     let fits = base_offset.checked_add(i64::from(last_offset_delta) + 1).is_some();
-    if base_offset < 0 || last_offset_delta < 0 || !fits {
+    // A first offset below 0 is odd, but Java reads it, and it harms no sum.
+    if last_offset_delta < 0 || !fits {
         let what = format!("batch with base offset {base_offset} and last offset delta {last_offset_delta}");
         return Err(Error::corrupt(what).at(23));
     }
@@ -412,9 +427,6 @@ fn parse_v2(bytes: Bytes) -> Result<RecordBatch> {
 }
 
 fn read_attributes(attributes: i16) -> Result<(Compression, TimestampType)> {
-    if attributes & attribute::RESERVED != 0 {
-        return Err(Error::unsupported(format!("unknown attributes {attributes:#06x}")).at(21));
-    }
     let id = (attributes & attribute::COMPRESSION) as u8;
     let compression = Compression::from_id(id)
         .ok_or_else(|| Error::unsupported(format!("compression type {id}")).at(21))?;

@@ -386,22 +386,25 @@ impl BatchBuilder {
 
     /// Finishes the batch: compresses it if a compressor is given, writes the header with its
     /// checksum, and gives the bytes. The builder is empty after that. A batch without records is
-    /// written too; it is what compaction leaves.
+    /// written too; it is what compaction leaves. It has no codec, whatever is asked for: Java fails on
+    /// nothing that says it is compressed.
     pub fn seal(&mut self, stamp: &Stamp, compressor: Option<&mut Compressor>) -> Result<Bytes> {
         if self.count == 0 {
             let timestamp = if self.delete_horizon { self.base_timestamp } else { NO_TIMESTAMP };
             self.begin(timestamp);
         }
         let last_offset_delta = self.last_offset_delta(stamp)?;
+        let compressor =
+            compressor.filter(|codec| self.count != 0 && codec.compression() != Compression::None);
         let compression = compressor.as_ref().map_or(Compression::None, |codec| codec.compression());
         let mut batch = match compressor {
-            Some(compressor) if compression != Compression::None && self.count != 0 => {
+            Some(compressor) => {
                 let mut out = Vec::with_capacity(HEADER_SIZE + self.buf.len() / 2);
                 out.resize(HEADER_SIZE, 0);
                 compressor.compress(self.buf.get(HEADER_SIZE..).unwrap_or_default(), &mut out)?;
                 out
             }
-            _ => std::mem::take(&mut self.buf),
+            None => std::mem::take(&mut self.buf),
         };
         if batch.len() > SIZE_MAX {
             return Err(too_large());

@@ -33,8 +33,6 @@ pub(super) enum Layout {
         base_timestamp: i64,
         /// The time that goes for all records, if the broker set it.
         log_append_time: Option<i64>,
-        /// No record may lie behind this one.
-        last_offset_delta: i32,
     },
     Legacy(legacy::Layout),
 }
@@ -62,7 +60,7 @@ impl Records {
             data: &self.data,
             rest: &self.data,
             left: self.count,
-            last_delta: -1,
+            last_delta: 0,
             done: false,
             layout: self.layout,
         }
@@ -101,7 +99,7 @@ pub struct RecordIter<'a> {
     data: &'a Bytes,
     rest: &'a [u8],
     left: u32,
-    /// The offset of the record before, from the base; starts below any.
+    /// The offset of the record before, from the base; starts at the least that there is.
     last_delta: i32,
     done: bool,
     layout: Layout,
@@ -117,8 +115,8 @@ impl<'a> Iterator for RecordIter<'a> {
         }
         let before = self.rest;
         let record = match self.layout {
-            Layout::V2 { base_offset, base_timestamp, log_append_time, last_offset_delta } => {
-                self.v2(base_offset, base_timestamp, log_append_time, last_offset_delta)
+            Layout::V2 { base_offset, base_timestamp, log_append_time } => {
+                self.v2(base_offset, base_timestamp, log_append_time)
             }
             Layout::Legacy(layout) => layout.record(self.rest, self.data).map(|(record, rest)| {
                 self.rest = rest;
@@ -154,7 +152,6 @@ impl<'a> RecordIter<'a> {
         base_offset: i64,
         base_timestamp: i64,
         log_append_time: Option<i64>,
-        last_offset_delta: i32,
     ) -> Result<Record<'a>, Broken> {
         let len = read_varint(&mut self.rest)?;
         if len < 0 {
@@ -166,9 +163,12 @@ impl<'a> RecordIter<'a> {
         body = body.split_first().ok_or("it is empty")?.1;
         let timestamp_delta = read_varlong(&mut body)?;
         let delta = read_varint(&mut body)?;
-        if delta <= self.last_delta || delta > last_offset_delta {
-            return Err("its offset is not between the one before and the last of the batch");
+        // Old clients numbered all records 0, or left the batch's last offset at its first, and
+        // brokers of that time stored it: an offset may come twice, and lie behind that last one.
+        if delta < self.last_delta {
+            return Err("its offset is below the one before, or below the first of the batch");
         }
+        let offset = base_offset.checked_add(i64::from(delta)).ok_or("its offset overflows")?;
         let key = read_nullable(&mut body)?;
         let value = read_nullable(&mut body)?;
         let headers = if let [0] = body {
@@ -182,8 +182,7 @@ impl<'a> RecordIter<'a> {
         self.rest = rest;
         Ok(Record {
             data: self.data,
-            // The batch's last offset was found to fit, and this is not beyond it.
-            offset: base_offset.wrapping_add(i64::from(delta)),
+            offset,
             timestamp: log_append_time.unwrap_or(created),
             key,
             value,

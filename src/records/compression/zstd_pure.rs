@@ -3,8 +3,9 @@
 //! Two crates on purpose. What is read may be hostile, and ruzstd has little unsafe code; what is
 //! written is our own, and structured-zstd has all levels at the speed of the C library.
 //!
-//! A frame claims a window, and the decoder reserves it. So the claim is cut to what the batch may
-//! become at all: within that, no reference back can tell the difference.
+//! A frame claims a window, and the decoder reserves it. So the claim is cut to what the frame can
+//! become at all, by the batch's bound and by its own length: within that, no reference back can tell
+//! the difference.
 
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -18,6 +19,10 @@ const MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 const HEADER_MAX: usize = 18;
 /// Decoders of frames with larger windows are not kept: they would hold on to the memory.
 const KEPT_WINDOW_MAX: u64 = 8 << 20;
+/// A block becomes no more than this,
+const BLOCK_SIZE_MAX: usize = 128 << 10;
+/// and takes no less: its header and the byte that it repeats.
+const BLOCK_LEN_MIN: usize = 4;
 /// Decoded bytes are taken out after about this many.
 const STEP: usize = 128 << 10;
 
@@ -93,7 +98,7 @@ impl Decoder {
     }
 }
 
-/// The front of `input` with a window no larger than `max` needs, and that window.
+/// The front of `input` with a window no larger than its output, `max` at most, needs; and that window.
 fn modest_header(input: &[u8], max: usize) -> Result<([u8; HEADER_MAX], u64)> {
     let mut header = [0; HEADER_MAX];
     for (to, from) in header.iter_mut().zip(input) {
@@ -103,15 +108,22 @@ fn modest_header(input: &[u8], max: usize) -> Result<([u8; HEADER_MAX], u64)> {
     if [*m0, *m1, *m2, *m3] != MAGIC {
         return Ok((header, 0));
     }
+    let most = (input.len() / BLOCK_LEN_MIN + 1).saturating_mul(BLOCK_SIZE_MAX).min(max);
     // A single segment's window is its size, which comes where the window would be.
     if *descriptor & 0x20 != 0 {
-        let size = content_size(*descriptor, input);
-        return if size > max as u64 { Err(over(max)) } else { Ok((header, size)) };
+        return match content_size(*descriptor, input) {
+            size if size > max as u64 => Err(over(max)),
+            size if size > most as u64 => {
+                let len = input.len();
+                Err(Error::corrupt(format!("zstd frame of {len} bytes claims to hold {size}")))
+            }
+            size => Ok((header, size)),
+        };
     }
     let exponent = u32::from(*window >> 3);
     let base = 1_u64 << (10 + exponent);
     let claimed = base + (base / 8) * u64::from(*window & 7);
-    let enough = (max as u64).next_power_of_two().max(1 << 10);
+    let enough = (most as u64).next_power_of_two().max(1 << 10);
     if claimed <= enough {
         return Ok((header, claimed));
     }

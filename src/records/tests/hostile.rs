@@ -37,6 +37,10 @@ fn fails(bytes: Vec<u8>) -> Error {
     read(&Bytes::from(bytes)).expect_err("it is broken")
 }
 
+fn offsets(bytes: Bytes) -> Result<Vec<i64>, Error> {
+    Ok(read(&bytes)?.iter().map(|record| record.0).collect())
+}
+
 fn good() -> Bytes {
     let mut builder = BatchBuilder::new();
     for n in 0..3_i64 {
@@ -99,7 +103,7 @@ fn every_cut_of_the_records_is_an_error() {
 }
 
 #[test]
-fn b21_magic_codec_checksum_and_reserved_bits() {
+fn b21_magic_codec_and_checksum() {
     let with_magic = |magic: i8| {
         let mut bytes = good().to_vec();
         bytes[16] = magic as u8;
@@ -109,9 +113,6 @@ fn b21_magic_codec_checksum_and_reserved_bits() {
     assert!(with_magic(-1).is_corrupt());
     for codec in 5..=7 {
         assert!(fails(batch(codec, 0, 0, 1, &record(0))).is_unsupported(), "{codec}");
-    }
-    for bit in 7..16 {
-        assert!(fails(batch(1 << bit, 0, 0, 1, &record(0))).is_unsupported(), "{bit}");
     }
     for at in 17..good().len() {
         let mut bytes = good().to_vec();
@@ -126,6 +127,21 @@ fn b21_magic_codec_checksum_and_reserved_bits() {
     assert!(batches.next().is_none(), "nothing is skipped");
     assert_eq!((batches.position(), batches.partial()), (0, None));
     assert!(Batches::new(Bytes::from(bytes)).check_crcs(false).next().unwrap().is_ok());
+}
+
+/// Against row B21: the delete horizon came without a new format, and so may the next bit.
+#[test]
+fn b21_bits_without_a_meaning_are_kept_and_ignored() {
+    for bit in 7..16 {
+        let attributes = 1 << bit | 0x10;
+        let bytes = Bytes::from(batch(attributes, 5, 1, 2, &[record(0), record(1)].concat()));
+        let parsed = RecordBatch::parse(bytes.clone()).unwrap();
+        assert_eq!(parsed.attributes(), attributes, "{bit}");
+        assert_eq!((parsed.is_transactional(), parsed.is_control()), (true, false), "{bit}");
+        assert_eq!((parsed.compression(), parsed.delete_horizon()), (Compression::None, None), "{bit}");
+        assert_eq!(offsets(bytes).unwrap(), [5, 6], "{bit}");
+        assert!(fails(batch(1 << bit | 5, 0, 0, 1, &record(0))).is_unsupported(), "{bit}: codec 5");
+    }
 }
 
 #[test]
@@ -148,20 +164,45 @@ fn b22_record_count_negative_or_huge() {
 #[test]
 fn b23_offsets_and_timestamps_that_overflow_or_fall() {
     assert!(fails(batch(0, i64::MAX, 0, 1, &record(0))).is_corrupt());
-    assert!(fails(batch(0, -1, 0, 1, &record(0))).is_corrupt());
     assert!(fails(batch(0, 0, -1, 0, &[])).is_corrupt());
     assert!(fails(batch(0, 0, i32::MIN, 1, &record(0))).is_corrupt());
     assert_eq!(read(&Bytes::from(batch(0, i64::MAX - 1, 0, 1, &record(0)))).unwrap()[0].0, i64::MAX - 1);
-    // Beyond the last offset, twice the same, falling, below the first.
-    assert!(fails(batch(0, 0, 0, 1, &record(1))).is_corrupt());
-    assert!(fails(batch(0, 0, 5, 2, &[record(1), record(1)].concat())).is_corrupt());
-    assert!(fails(batch(0, 0, 5, 2, &[record(2), record(1)].concat())).is_corrupt());
-    assert!(fails(batch(0, 0, 5, 1, &[12, 0, 0, 1, 1, 1, 0])).is_corrupt());
+    // Beyond the largest number, falling, below the first.
+    let beyond = batch(0, i64::MAX - 1, 0, 2, &[record(1), record(2)].concat());
+    assert!(fails(beyond).to_string().contains("its offset overflows"));
+    let falling = fails(batch(0, 0, 5, 2, &[record(2), record(1)].concat()));
+    assert!(falling.is_corrupt() && falling.to_string().contains("below the one before"), "{falling}");
+    let negative = fails(batch(0, 7, 5, 1, &[12, 0, 0, 1, 1, 1, 0]));
+    assert!(negative.is_corrupt() && negative.to_string().contains("below the first"), "{negative}");
     // A timestamp delta of the largest number.
     let mut far = vec![30, 0];
     far.extend([0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
     far.extend([0, 1, 1, 0]);
     assert!(fails(batch(0, 0, 0, 1, &far)).to_string().contains("timestamp"));
+}
+
+/// What sarama wrote once, and brokers of 0.11 and 1.0 stored: the last offset delta always 0, and at
+/// times the records' too.
+#[test]
+fn offsets_that_come_twice_or_lie_behind_the_last_are_read() {
+    let cases: [(i32, [u8; 2], [i64; 2]); 4] =
+        [(0, [0, 1], [5, 6]), (0, [0, 0], [5, 5]), (1, [0, 0], [5, 5]), (1, [3, 3], [8, 8])];
+    for (last_delta, deltas, expected) in cases {
+        let bytes = Bytes::from(batch(0, 5, last_delta, 2, &deltas.map(record).concat()));
+        assert_eq!(offsets(bytes.clone()).unwrap(), expected, "{last_delta} {deltas:?}");
+        let parsed = RecordBatch::parse(bytes).unwrap();
+        let last = 5 + i64::from(last_delta);
+        assert_eq!((parsed.last_offset(), parsed.next_offset()), (last, last + 1), "as the header has it");
+    }
+}
+
+#[test]
+fn a_first_offset_below_zero_is_read_as_java_reads_it() {
+    for base in [-1, i64::MIN] {
+        let bytes = Bytes::from(batch(0, base, 1, 2, &[record(0), record(1)].concat()));
+        assert_eq!(offsets(bytes.clone()).unwrap(), [base, base + 1]);
+        assert_eq!(RecordBatch::parse(bytes).unwrap().next_offset(), base + 2);
+    }
 }
 
 #[test]

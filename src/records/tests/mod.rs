@@ -132,6 +132,73 @@ fn log_append_time_goes_for_all_records() {
     assert!(read(&bytes).unwrap().iter().all(|record| record.1 == 99));
 }
 
+/// The greatest, wherever it is, and of this batch alone.
+#[test]
+fn the_max_timestamp_is_the_greatest_of_the_batch() {
+    let mut builder = BatchBuilder::new();
+    let mut seal = |timestamps: &[i64], stamp: Stamp| {
+        for timestamp in timestamps {
+            builder.append(&NewRecord::new(*timestamp)).unwrap();
+        }
+        RecordBatch::parse(builder.seal(&stamp, None).unwrap()).unwrap().max_timestamp()
+    };
+    let cases: [(&[i64], i64); 5] =
+        [(&[9, 3], 9), (&[3, 9, 5], 9), (&[4], 4), (&[NO_TIMESTAMP; 2], NO_TIMESTAMP), (&[], NO_TIMESTAMP)];
+    for (timestamps, expected) in cases {
+        assert_eq!(seal(timestamps, Stamp::default()), expected, "{timestamps:?}");
+        assert_eq!(seal(timestamps, Stamp::default().log_append_time(6)), 6, "{timestamps:?}");
+    }
+}
+
+/// The bit says what the base timestamp means.
+#[test]
+fn there_is_a_delete_horizon_only_where_the_bit_says_so() {
+    let mut builder = BatchBuilder::new();
+    for horizon in [Some(0), None, Some(5_000), None] {
+        if let Some(horizon) = horizon {
+            builder.set_delete_horizon(horizon).unwrap();
+        }
+        builder.append(&NewRecord::new(7_000)).unwrap();
+        let batch = RecordBatch::parse(builder.seal(&Stamp::default(), None).unwrap()).unwrap();
+        assert_eq!(batch.delete_horizon(), horizon);
+        assert_eq!(batch.base_timestamp(), horizon.unwrap_or(7_000));
+        assert_eq!(batch.attributes(), if horizon.is_some() { 0x40 } else { 0 });
+    }
+}
+
+/// Java fails on an empty batch that says it is compressed.
+#[test]
+fn an_empty_batch_has_no_codec() {
+    for compression in available() {
+        let mut compressor = Compressor::new(compression).unwrap();
+        let mut builder = BatchBuilder::new();
+        let stamp = Stamp::default().base_offset(5, 0).last_offset_delta(4);
+        let empty = builder.seal(&stamp, Some(&mut compressor)).unwrap();
+        let batch = RecordBatch::parse(empty.clone()).unwrap();
+        assert_eq!((batch.compression(), batch.attributes()), (Compression::None, 0), "{compression}");
+        assert_eq!((empty.len(), batch.count(), batch.next_offset()), (61, Some(0), 10));
+        assert_eq!(read(&empty).unwrap(), []);
+        builder.append(&NewRecord::new(1)).unwrap();
+        let next = builder.seal(&stamp, Some(&mut compressor)).unwrap();
+        assert_eq!(RecordBatch::parse(next).unwrap().compression(), compression, "the next one has it");
+    }
+}
+
+/// Many like records are honest, and zstd makes next to nothing of them.
+#[test]
+fn a_large_batch_of_zeros_is_read_with_every_codec() {
+    let zeros = vec![0; 8 << 20];
+    for compression in available() {
+        let mut builder = BatchBuilder::new();
+        builder.append(&NewRecord::new(1).value(&zeros)).unwrap();
+        let mut compressor = Compressor::new(compression).unwrap();
+        let bytes = builder.seal(&Stamp::default(), Some(&mut compressor)).unwrap();
+        let records = RecordBatch::parse(bytes).unwrap().records(&mut Decompressor::new()).unwrap();
+        let record = records.iter().next().unwrap().unwrap();
+        assert!(record.value() == Some(&zeros[..]), "{compression}");
+    }
+}
+
 #[test]
 fn compacted_gaps_survive_a_copy_and_empty_batches_move_on() {
     let mut builder = BatchBuilder::new();

@@ -102,6 +102,10 @@ pub(super) fn batch(
         builder.seal(&stamp, compressor)?
     };
     settle_timestamps(&mut meant);
+    // What is empty goes without a codec: some versions of Java fail on nothing that is compressed.
+    if meant.records.is_empty() {
+        meant.codec = Compression::None.id() as i8;
+    }
     Ok((Log { left_over: 0, batches: vec![meant] }, bytes))
 }
 
