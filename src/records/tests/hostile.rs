@@ -37,8 +37,8 @@ fn fails(bytes: Vec<u8>) -> Error {
     read(&Bytes::from(bytes)).expect_err("it is broken")
 }
 
-fn offsets(bytes: Bytes) -> Result<Vec<i64>, Error> {
-    Ok(read(&bytes)?.iter().map(|record| record.0).collect())
+fn offsets(bytes: &Bytes) -> Result<Vec<i64>, Error> {
+    Ok(read(bytes)?.iter().map(|record| record.0).collect())
 }
 
 fn good() -> Bytes {
@@ -139,7 +139,7 @@ fn b21_bits_without_a_meaning_are_kept_and_ignored() {
         assert_eq!(parsed.attributes(), attributes, "{bit}");
         assert_eq!((parsed.is_transactional(), parsed.is_control()), (true, false), "{bit}");
         assert_eq!((parsed.compression(), parsed.delete_horizon()), (Compression::None, None), "{bit}");
-        assert_eq!(offsets(bytes).unwrap(), [5, 6], "{bit}");
+        assert_eq!(offsets(&bytes).unwrap(), [5, 6], "{bit}");
         assert!(fails(batch(1 << bit | 5, 0, 0, 1, &record(0))).is_unsupported(), "{bit}: codec 5");
     }
 }
@@ -189,7 +189,7 @@ fn offsets_that_come_twice_or_lie_behind_the_last_are_read() {
         [(0, [0, 1], [5, 6]), (0, [0, 0], [5, 5]), (1, [0, 0], [5, 5]), (1, [3, 3], [8, 8])];
     for (last_delta, deltas, expected) in cases {
         let bytes = Bytes::from(batch(0, 5, last_delta, 2, &deltas.map(record).concat()));
-        assert_eq!(offsets(bytes.clone()).unwrap(), expected, "{last_delta} {deltas:?}");
+        assert_eq!(offsets(&bytes).unwrap(), expected, "{last_delta} {deltas:?}");
         let parsed = RecordBatch::parse(bytes).unwrap();
         let last = 5 + i64::from(last_delta);
         assert_eq!((parsed.last_offset(), parsed.next_offset()), (last, last + 1), "as the header has it");
@@ -200,7 +200,7 @@ fn offsets_that_come_twice_or_lie_behind_the_last_are_read() {
 fn a_first_offset_below_zero_is_read_as_java_reads_it() {
     for base in [-1, i64::MIN] {
         let bytes = Bytes::from(batch(0, base, 1, 2, &[record(0), record(1)].concat()));
-        assert_eq!(offsets(bytes.clone()).unwrap(), [base, base + 1]);
+        assert_eq!(offsets(&bytes).unwrap(), [base, base + 1]);
         assert_eq!(RecordBatch::parse(bytes).unwrap().next_offset(), base + 2);
     }
 }
