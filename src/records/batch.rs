@@ -34,6 +34,10 @@ pub(super) mod attribute {
 }
 
 /// Cuts the bytes of a fetch response's partition into batches.
+///
+/// A broker cuts a response where it is full, so a last batch whose end is missing is no error: the
+/// iterator ends before it, and [`partial`](Self::partial) tells of it. Whoever reads a file, which should
+/// be whole, asks there.
 #[derive(Debug, Clone)]
 pub struct Batches {
     bytes: Bytes,
@@ -171,7 +175,9 @@ pub struct RecordBatch {
 }
 
 impl RecordBatch {
-    /// The one batch that is all of `bytes`. Its checksum is checked.
+    /// The one batch that is all of `bytes`. Its checksum is checked. The error is
+    /// [corrupt](crate::Error::is_corrupt) if the bytes are no batch, and
+    /// [unsupported](crate::Error::is_unsupported) if the format or the codec is not known.
     pub fn parse(bytes: Bytes) -> Result<Self> {
         match whole_len(&bytes)? {
             Whole::Yes(len) if len == bytes.len() => parse_one(bytes, true),
@@ -322,18 +328,20 @@ impl RecordBatch {
         self.has(attribute::CONTROL)
     }
 
-    /// The time from which compaction may remove the tombstones in here, if it has been set.
+    /// The time from which compaction may remove the tombstones in here, in milliseconds since 1970, if it
+    /// has been set (KIP-534).
     pub fn delete_horizon(&self) -> Option<i64> {
         self.has(attribute::DELETE_HORIZON).then_some(self.base_timestamp)
     }
 
-    /// The timestamp that the records' count from: the first record's, unless there is a delete
-    /// horizon.
+    /// The timestamp that the records' count from, in milliseconds since 1970: the first record's, unless
+    /// there is a delete horizon.
     pub fn base_timestamp(&self) -> i64 {
         self.base_timestamp
     }
 
-    /// The largest timestamp of the records, or the time at which the broker appended them.
+    /// The largest timestamp of the records, or the time at which the broker appended them, in
+    /// milliseconds since 1970.
     pub fn max_timestamp(&self) -> i64 {
         self.max_timestamp
     }

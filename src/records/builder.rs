@@ -66,7 +66,13 @@ impl<'a, H> NewRecord<'a, H> {
         self
     }
 
-    /// Sets the headers: [`Header`]s, or pairs of a key and an optional value, owned or not.
+    /// Sets the headers: [`Header`]s, or pairs of a key and an optional value, owned or not. Keys may come
+    /// twice, and their order is kept.
+    ///
+    /// ```
+    /// # use weir::records::NewRecord;
+    /// let record = NewRecord::new(0).value("v").headers(&[("trace", Some("7f")), ("empty", None)]);
+    /// ```
     #[must_use]
     pub fn headers<G: AsHeader>(self, headers: &'a [G]) -> NewRecord<'a, G> {
         let Self { timestamp, key, value, headers: _ } = self;
@@ -154,7 +160,8 @@ impl Stamp {
         self
     }
 
-    /// Sets the time of appending, which then goes for all records. A broker's to set.
+    /// Sets the time of appending, in milliseconds since 1970, which then goes for all records. A broker's
+    /// to set.
     #[must_use]
     pub fn log_append_time(mut self, timestamp: i64) -> Self {
         self.log_append_time = Some(timestamp);
@@ -232,7 +239,8 @@ impl BatchBuilder {
     }
 
     /// Appends a record. Gives its place in the batch, from 0. Fails, and changes nothing, if the
-    /// format cannot carry it.
+    /// format cannot carry it: a batch has at most 2 GiB and 2^31 records. The error is then
+    /// [invalid](crate::Error::is_invalid).
     #[inline]
     pub fn append<H: AsHeader>(&mut self, record: &NewRecord<'_, H>) -> Result<i32> {
         match self.append_within(record, SIZE_MAX)? {
@@ -267,8 +275,8 @@ impl BatchBuilder {
         }
     }
 
-    /// Makes this a batch whose tombstones may go from this time on (KIP-534). A broker's to set,
-    /// before the first record.
+    /// Makes this a batch whose tombstones may go from this time on, in milliseconds since 1970 (KIP-534).
+    /// A broker's to set, before the first record.
     pub fn set_delete_horizon(&mut self, timestamp: i64) -> Result<()> {
         if self.count != 0 {
             return Err(Error::invalid("a delete horizon has to be set before the first record"));
