@@ -20,6 +20,8 @@ use crate::skip::skip;
 mod harness;
 /// Kafka's own producer and consumer, as helpers and as the first to meet a broker.
 pub(crate) mod java;
+/// What weir writes and reads, with Java on the other side.
+mod roundtrip;
 
 /// The versions that every broker test runs against: the newest, and the last that speaks the old ones.
 pub(crate) const VERSIONS: [&str; 2] = ["4.4.0", "3.9.2"];
