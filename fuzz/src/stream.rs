@@ -51,7 +51,7 @@ fn plainly_cut(mut stream: &[u8]) -> (Vec<Bytes>, bool) {
     let mut frames = Vec::new();
     while let Some((prefix, rest)) = stream.split_first_chunk::<4>() {
         let len = i32::from_be_bytes(*prefix);
-        if !(4..=LIMIT as i32).contains(&len) {
+        if !(0..=LIMIT as i32).contains(&len) {
             return (frames, true);
         }
         let Some((frame, rest)) = rest.split_at_checked(len as usize) else { break };
