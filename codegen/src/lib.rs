@@ -22,6 +22,9 @@ pub mod model;
 pub mod names;
 pub mod versions;
 
+/// The files of `src/messages/` that people write, and `generate` leaves alone.
+pub const BY_HAND: &[&str] = &["error_code.rs", "prelude.rs"];
+
 /// File names and their contents, in name order.
 pub type Files = BTreeMap<String, String>;
 

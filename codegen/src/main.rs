@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use weir_codegen::{Files, Result, generate, import, read_folder};
-
-/// The files of `src/messages/` that people write, and this program leaves alone.
-const BY_HAND: &[&str] = &["error_code.rs", "prelude.rs"];
+use weir_codegen::{BY_HAND, Files, Result, generate, import, read_folder};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -2,9 +2,9 @@
 //! that it no longer has.
 //!
 //! Releases are compared version by version in what they share; a difference there is an error
-//! that names both, unless it is a change of name that
-//! [`RENAMED`] or [`REPLACED`] lists. `ignorable` (what a sender may leave
-//! out), map keys and entity types are no difference on the wire: there the newest release is followed.
+//! that names both, unless it is a change of name that [`RENAMED`] or [`REPLACED`] lists. `ignorable`
+//! (what a sender may leave out), map keys and entity types are no difference on the wire: there the
+//! newest release is followed.
 
 use std::collections::BTreeMap;
 
@@ -170,7 +170,7 @@ impl Context {
         let mut at = 0;
         for old in older {
             if let Some(found) = merged.iter().position(|field| field.name == old.name) {
-                if found < at && newer.iter().any(|new| new.name == old.name) {
+                if found < at {
                     return Err(format!("{parent}.{}: the order of fields changed", old.name));
                 }
                 at = found + 1;

@@ -2,10 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use weir_codegen::{Files, generate, read_folder};
-
-/// The files of `src/messages` that people write.
-const BY_HAND: [&str; 2] = ["error_code.rs", "prelude.rs"];
+use weir_codegen::{BY_HAND, Files, generate, read_folder};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
