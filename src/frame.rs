@@ -157,14 +157,14 @@ impl Exchange {
         if self.in_flight.len() >= self.in_flight_max {
             return Err(Error::limit(format!("{} requests are in flight already", self.in_flight.len())));
         }
+        let correlation = self.next_correlation;
         let segments = self.encode(request, version)?;
         self.in_flight.push_back(Pending {
-            correlation: self.next_correlation,
+            correlation,
             key: R::KEY,
             version,
             header_version: R::response_header_version(version),
         });
-        self.next_correlation = self.next_correlation.wrapping_add(1);
         Ok(segments)
     }
 
@@ -174,12 +174,11 @@ impl Exchange {
         request: &R,
         version: i16,
     ) -> Result<Segments> {
-        let segments = self.encode(request, version)?;
-        self.next_correlation = self.next_correlation.wrapping_add(1);
-        Ok(segments)
+        self.encode(request, version)
     }
 
-    fn encode<R: Request + Encode>(&self, request: &R, version: i16) -> Result<Segments> {
+    /// Encodes a request with the next correlation id, which it then has used up.
+    fn encode<R: Request + Encode>(&mut self, request: &R, version: i16) -> Result<Segments> {
         let header = RequestHeader {
             request_api_key: R::KEY.0,
             request_api_version: version,
@@ -197,6 +196,7 @@ impl Exchange {
         let len = writer.len() - PREFIX;
         let prefix = i32::try_from(len).map_err(|_| Error::limit(format!("a request of {len} bytes")))?;
         writer.patch(0, prefix.to_be_bytes());
+        self.next_correlation = self.next_correlation.wrapping_add(1);
         Ok(writer.finish())
     }
 

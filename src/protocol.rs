@@ -58,10 +58,7 @@ pub fn message_type(kind: Kind, key: ApiKey) -> Option<&'static MessageType> {
 /// version, if the bytes are malformed, and if any are left over.
 #[allow(clippy::needless_pass_by_value, reason = "what is decoded from the bytes shares them")]
 pub fn recode(kind: &str, name: &str, version: i16, bytes: Bytes) -> Result<Bytes> {
-    let message = decode(kind, name, version, &bytes)?;
-    let mut writer = Writer::default();
-    message.encode_any(&mut writer, version)?;
-    Ok(writer.finish().into_bytes())
+    encode_whole(&*decode(kind, name, version, &bytes)?, version)
 }
 
 /// Decodes a message by its kind and name, as [`recode`] takes them. No byte may be left over.
@@ -85,11 +82,11 @@ pub fn decode_response(key: ApiKey, version: i16, bytes: &Bytes) -> Result<Box<d
 #[cfg(feature = "draw")]
 pub fn draw(kind: &str, name: &str, version: i16, seed: u64) -> Result<Bytes> {
     let found = by_name(kind, name)?;
-    if !found.versions.contains(&version) {
-        return Err(Error::unsupported("no such version to draw").in_message(found.name, version));
-    }
     let mut entropy = crate::wire::draw::Entropy::new(seed);
-    let message = (found.draw)(&mut entropy, version);
+    encode_whole(&*(found.draw)(&mut entropy, version), version)
+}
+
+fn encode_whole(message: &dyn AnyMessage, version: i16) -> Result<Bytes> {
     let mut writer = Writer::default();
     message.encode_any(&mut writer, version)?;
     Ok(writer.finish().into_bytes())

@@ -66,6 +66,20 @@ impl<M: Message + Encode + fmt::Debug + Send + Sync + 'static> AnyMessage for M 
     }
 }
 
+/// What a message type must be for the table of all of them.
+#[cfg(feature = "draw")]
+pub(crate) trait Listed: AnyMessage + Message + Decode + crate::wire::draw::Draw + 'static {}
+
+#[cfg(feature = "draw")]
+impl<M: AnyMessage + Message + Decode + crate::wire::draw::Draw + 'static> Listed for M {}
+
+/// What a message type must be for the table of all of them.
+#[cfg(not(feature = "draw"))]
+pub(crate) trait Listed: AnyMessage + Message + Decode + 'static {}
+
+#[cfg(not(feature = "draw"))]
+impl<M: AnyMessage + Message + Decode + 'static> Listed for M {}
+
 /// What is known of a message type without a message.
 #[derive(Clone)]
 pub struct MessageType {
@@ -81,11 +95,7 @@ pub struct MessageType {
 }
 
 impl MessageType {
-    #[cfg(feature = "draw")]
-    pub(crate) const fn of<M>(kind: Kind, key: Option<ApiKey>) -> Self
-    where
-        M: AnyMessage + Message + Decode + crate::wire::draw::Draw + 'static,
-    {
+    pub(crate) const fn of<M: Listed>(kind: Kind, key: Option<ApiKey>) -> Self {
         Self {
             kind,
             key,
@@ -94,23 +104,8 @@ impl MessageType {
             flexible_from: M::FLEXIBLE.start,
             decode: decode_boxed::<M>,
             default: || Box::new(M::default()),
+            #[cfg(feature = "draw")]
             draw: |e, version| Box::new(M::draw(e, version, M::FLEXIBLE.contains(&version), false)),
-        }
-    }
-
-    #[cfg(not(feature = "draw"))]
-    pub(crate) const fn of<M>(kind: Kind, key: Option<ApiKey>) -> Self
-    where
-        M: AnyMessage + Message + Decode + 'static,
-    {
-        Self {
-            kind,
-            key,
-            name: M::NAME,
-            versions: M::VERSIONS,
-            flexible_from: M::FLEXIBLE.start,
-            decode: decode_boxed::<M>,
-            default: || Box::new(M::default()),
         }
     }
 
@@ -163,10 +158,7 @@ impl fmt::Debug for MessageType {
     }
 }
 
-fn decode_boxed<M>(r: &mut Reader<'_>, version: i16) -> Result<Box<dyn AnyMessage>>
-where
-    M: AnyMessage + Message + Decode + 'static,
-{
+fn decode_boxed<M: Listed>(r: &mut Reader<'_>, version: i16) -> Result<Box<dyn AnyMessage>> {
     <M as Message>::decode(r, version).map(|message| Box::new(message) as _)
 }
 
