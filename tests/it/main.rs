@@ -15,6 +15,9 @@ mod drift;
 mod hostile;
 /// Kafka's own classes as the judge of every byte.
 mod oracle;
+/// The seed of a test that draws, and lines that are seen.
+#[path = "../support/seed.rs"]
+mod seed;
 /// What is printed and counted when a test cannot run here.
 mod skip;
 /// Checks of the repository's own text: layers, lengths, documents, banned calls.

@@ -4,12 +4,12 @@ use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use weir::protocol::{AnyMessage, decode, draw, messages};
 
 use super::specs::{Mark, Specs};
+use crate::seed::seed;
 
 /// Places of one message that are broken, at most; a sample where it has more.
 const MARKS_MAX: usize = 40;
@@ -80,8 +80,7 @@ pub(super) fn complain_unless_refused(
 /// Runs a check over all messages and versions, drawn from a few seeds.
 pub(super) fn hold(check: fn(&Case, &Decoder) -> Vec<String>) {
     const ROUNDS: u64 = 5;
-    let seed = seed();
-    println!("hostile: WEIR_SEED={seed} repeats this run");
+    let seed = seed("hostile");
     for round in 0..ROUNDS {
         for case in every_case(seed.wrapping_add(round)) {
             let mut complaints = check(&case, &weir_decoder);
@@ -89,11 +88,4 @@ pub(super) fn hold(check: fn(&Case, &Decoder) -> Vec<String>) {
             assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
         }
     }
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("WEIR_SEED").ok().and_then(|seed| seed.parse().ok());
-    let now =
-        || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()));
-    given.unwrap_or_else(now)
 }

@@ -18,10 +18,9 @@
 //! WEIR_ORACLE_COUNT=800 cargo test --release --test it oracle::
 //! ```
 
-use std::env;
-use std::io::Write as _;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::seed::{self, number, say};
 
 /// Batches that weir writes.
 mod draw;
@@ -44,25 +43,10 @@ const VERSIONS: [&str; 2] = ["4.4.0", "3.9.2"];
 /// The seed of this run.
 fn seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
-    *SEED.get_or_init(|| {
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("it is past 1970").as_nanos() as u64;
-        let seed = number("WEIR_SEED").unwrap_or_else(now);
-        say(&format!("oracle: WEIR_SEED={seed} repeats this run"));
-        seed
-    })
+    *SEED.get_or_init(|| seed::seed("oracle"))
 }
 
 /// How many messages to draw for each message and version.
 fn count() -> usize {
     number("WEIR_ORACLE_COUNT").map_or(20, |count| count as usize)
-}
-
-fn number(variable: &str) -> Option<u64> {
-    let value = env::var(variable).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is no number: {value}")))
-}
-
-/// Prints a line even from a test that passes: what was covered, and with which seed, belongs in the log.
-fn say(line: &str) {
-    drop(std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()));
 }
