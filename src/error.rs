@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
+
+use crate::error_code::ErrorCode;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -14,8 +17,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// The text names what was expected, what was found and, for bytes from outside, the message, its
 /// version and the offset in it. Strings from a peer are escaped and cut before they get here.
+///
+/// Callers decide by predicates: [`is_retriable`](Self::is_retriable) (may the same call succeed later?),
+/// [`may_have_happened`](Self::may_have_happened) (may the broker have done it all the same?), and those
+/// of the kind. One is never both of the kinds.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: Kind,
     what: Cow<'static, str>,
@@ -23,7 +32,11 @@ struct Inner {
     message: Option<(&'static str, i16)>,
     /// Bytes from the start of the message or batch.
     offset: Option<usize>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    /// The broker that it concerns, as people name it.
+    broker: Option<Box<str>>,
+    /// The request was on its way, so the broker may have done it.
+    may_have_happened: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +47,11 @@ enum Kind {
     Unsupported,
     Invalid,
     Io,
+    Timeout,
+    Auth,
+    Broker(ErrorCode),
+    Closed,
+    Internal,
 }
 
 impl Error {
@@ -67,9 +85,67 @@ impl Error {
         Self::new(Kind::Invalid, what)
     }
 
+    /// The network refused, ended or broke something.
+    #[cold]
+    pub(crate) fn io(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Io, what)
+    }
+
+    /// It took longer than it was given.
+    #[cold]
+    pub(crate) fn timeout(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Timeout, what)
+    }
+
+    /// One side did not accept who the other says it is.
+    #[cold]
+    pub(crate) fn auth(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Auth, what)
+    }
+
+    /// A broker answered with an error code, and perhaps its own words, which must be escaped already.
+    #[cold]
+    pub(crate) fn broker_said(code: ErrorCode, what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Broker(code), what)
+    }
+
+    /// The client was closed.
+    #[cold]
+    pub(crate) fn closed(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Closed, what)
+    }
+
+    /// A task of the client died. That is a defect of ours.
+    #[cold]
+    pub(crate) fn internal(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Internal, what)
+    }
+
     #[cold]
     fn new(kind: Kind, what: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, what: what.into(), message: None, offset: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            what: what.into(),
+            message: None,
+            offset: None,
+            source: None,
+            broker: None,
+            may_have_happened: false,
+        }))
+    }
+
+    /// Says that the request had left, or may have, when it failed.
+    #[cold]
+    pub(crate) fn maybe_done(mut self) -> Self {
+        self.0.may_have_happened = true;
+        self
+    }
+
+    /// Says which broker it concerns, unless that was already said.
+    #[cold]
+    pub(crate) fn with_broker(mut self, broker: impl fmt::Display) -> Self {
+        self.0.broker.get_or_insert_with(|| broker.to_string().into());
+        self
     }
 
     /// Says where in the bytes it happened, unless a deeper place was already said.
@@ -96,7 +172,7 @@ impl Error {
     /// Keeps the error of the library underneath.
     #[cold]
     pub(crate) fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        self.0.source = Some(Box::new(source));
+        self.0.source = Some(Arc::new(source));
         self
     }
 
@@ -125,9 +201,53 @@ impl Error {
         self.0.kind == Kind::Invalid
     }
 
-    /// The operating system refused or ended the input or output.
+    /// A connection could not be made, or was lost: the operating system's or the peer's doing.
     pub fn is_io(&self) -> bool {
         self.0.kind == Kind::Io
+    }
+
+    /// It took longer than it was given.
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == Kind::Timeout
+    }
+
+    /// TLS or SASL failed: a certificate, a name or a password is not what the other side wants.
+    pub fn is_auth(&self) -> bool {
+        self.0.kind == Kind::Auth
+    }
+
+    /// The client was closed before or meanwhile.
+    pub fn is_closed(&self) -> bool {
+        self.0.kind == Kind::Closed
+    }
+
+    /// What the broker answered, if it is a broker's answer that this error tells.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self.0.kind {
+            Kind::Broker(code) => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may succeed when it is made again later. Whether that is safe is another
+    /// question: [`may_have_happened`](Self::may_have_happened).
+    pub fn is_retriable(&self) -> bool {
+        match self.0.kind {
+            Kind::Io | Kind::Timeout => true,
+            Kind::Broker(code) => code.is_retriable(),
+            _ => false,
+        }
+    }
+
+    /// Whether the broker may have done what it was asked, although no good answer came: the request
+    /// had left when the connection broke or the time was over.
+    pub fn may_have_happened(&self) -> bool {
+        self.0.may_have_happened
+    }
+
+    /// The broker that it concerns: its id if it is known, and its address.
+    pub fn broker(&self) -> Option<&str> {
+        self.0.broker.as_deref()
     }
 
     /// Where in the message or batch it happened, in bytes from its start, if that is known.
@@ -145,22 +265,36 @@ impl From<std::io::Error> for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, what, message, offset, .. } = &*self.0;
+        let Inner { kind, what, message, offset, broker, .. } = &*self.0;
         f.write_str(match kind {
             Kind::Malformed => "malformed data",
             Kind::Corrupt => "corrupt record data",
             Kind::Limit => "limit exceeded",
             Kind::Unsupported => "unsupported",
             Kind::Invalid => "invalid value",
-            Kind::Io => "input or output failed",
+            Kind::Io => "connection failed",
+            Kind::Timeout => "timed out",
+            Kind::Auth => "authentication failed",
+            Kind::Broker(_) => "refused by the broker",
+            Kind::Closed => "closed",
+            Kind::Internal => "internal error",
         })?;
+        if let Kind::Broker(code) = kind {
+            write!(f, " with {code}")?;
+        }
+        if let Some(broker) = broker {
+            write!(f, " at {broker}")?;
+        }
         if let Some((name, version)) = message {
             write!(f, " in {name} version {version}")?;
         }
         if let Some(offset) = offset {
             write!(f, " at byte {offset}")?;
         }
-        write!(f, ": {what}")
+        if !what.is_empty() {
+            write!(f, ": {what}")?;
+        }
+        Ok(())
     }
 }
 

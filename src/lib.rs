@@ -13,7 +13,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+#[cfg(feature = "client")]
+pub mod conn;
 mod error;
+mod error_code;
 #[cfg_attr(
     not(feature = "protocol"),
     allow(dead_code, unreachable_pub, reason = "the client takes what it needs")
@@ -25,6 +28,8 @@ mod frame;
 )]
 #[allow(clippy::struct_field_names, reason = "Kafka's names")]
 mod messages;
+#[cfg(feature = "client")]
+pub mod net;
 #[cfg(feature = "protocol")]
 pub mod protocol;
 pub mod records;
@@ -35,6 +40,7 @@ pub mod records;
 mod wire;
 
 pub use error::{Error, Result};
+pub use error_code::ErrorCode;
 
 /// The README's examples, compiled and run.
 #[cfg(doctest)]

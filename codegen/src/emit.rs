@@ -69,16 +69,14 @@ fn is_for_clients(message: &Message) -> bool {
 fn emit_root(by_module: &BTreeMap<String, Vec<&Message>>) -> String {
     let mut out = String::from(HEAD);
     out.push_str("//! Field tables of every message, one module an API.\n\nmod api_key;\n");
-    out.push_str(
-        "#[cfg(feature = \"protocol\")]\npub(crate) mod dispatch;\nmod error_code;\nmod prelude;\n\n",
-    );
+    out.push_str("#[cfg(feature = \"protocol\")]\npub(crate) mod dispatch;\nmod prelude;\n\n");
     for (module, group) in by_module {
         if !group.iter().all(|message| is_for_clients(message)) {
             out.push_str("#[cfg(feature = \"protocol\")]\n");
         }
         let _ = writeln!(out, "pub mod {module};");
     }
-    out.push_str("\npub use error_code::ErrorCode;\n");
+    out.push_str("\npub use crate::error_code::ErrorCode;\n");
     out
 }
 

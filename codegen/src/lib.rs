@@ -23,7 +23,7 @@ pub mod names;
 pub mod versions;
 
 /// The files of `src/messages/` that people write, and `generate` leaves alone.
-pub const BY_HAND: &[&str] = &["error_code.rs", "prelude.rs"];
+pub const BY_HAND: &[&str] = &["prelude.rs"];
 
 /// File names and their contents, in name order.
 pub type Files = BTreeMap<String, String>;

@@ -5,7 +5,6 @@
 mod api_key;
 #[cfg(feature = "protocol")]
 pub(crate) mod dispatch;
-mod error_code;
 mod prelude;
 
 #[cfg(feature = "protocol")]
@@ -148,4 +147,4 @@ pub mod voters_record;
 pub mod write_share_group_state;
 pub mod write_txn_markers;
 
-pub use error_code::ErrorCode;
+pub use crate::error_code::ErrorCode;

@@ -8,9 +8,27 @@ use std::collections::BTreeMap;
 use super::text::{body, closing, code_only, line_of, skip_space, word_at, words};
 
 /// The layers in reading order. A layer may use itself and those before it.
-const LAYERS: [&str; 18] = [
-    "error", "wire", "messages", "records", "frame", "protocol", "net", "conn", "cluster", "client",
-    "producer", "consumer", "share", "admin", "patterns", "observe", "mock", "cli",
+const LAYERS: [&str; 20] = [
+    "error_code",
+    "error",
+    "secret",
+    "wire",
+    "messages",
+    "records",
+    "frame",
+    "protocol",
+    "observe",
+    "net",
+    "conn",
+    "cluster",
+    "client",
+    "producer",
+    "consumer",
+    "share",
+    "admin",
+    "patterns",
+    "mock",
+    "cli",
 ];
 
 /// Names at the crate's root, each with the module that it is re-exported from.

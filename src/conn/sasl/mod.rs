@@ -1,0 +1,42 @@
+//! SASL: proving to a broker who we are.
+//!
+//! A [`Mechanism`] is what a user configures, once for a client; it begins a [`Session`] for each
+//! authentication of each connection, the first and those that renew it (KIP-368). Sessions know
+//! tokens and no sockets: the connection's driver carries what they say.
+
+use crate::Result;
+use crate::net::BoxFuture;
+
+/// The broker to which a connection is being authenticated.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The host's name, as it was configured or advertised: what Kerberos makes a principal of.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether the connection is encrypted.
+    pub encrypted: bool,
+}
+
+/// A way to authenticate, by the name that brokers know it by.
+///
+/// Implement it for a mechanism that weir does not have. Its `Debug` must not show secrets.
+pub trait Mechanism: std::fmt::Debug + Send + Sync + 'static {
+    /// The name in `sasl.enabled.mechanisms`, such as `SCRAM-SHA-512`.
+    fn name(&self) -> &str;
+
+    /// Whether a secret would cross an unencrypted connection readably or nearly so. Such a mechanism is refused
+    /// there, unless the client was told that it may.
+    fn wants_encryption(&self) -> bool;
+
+    /// Begins one authentication. May fetch what it needs, such as a token; the connection's setup
+    /// timeout bounds it, and dropping the future must be safe.
+    fn begin<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Result<Box<dyn Session>>>;
+}
+
+/// One authentication.
+pub trait Session: Send {
+    /// Takes what the broker said, nothing at first, and gives what to say to it; `None` when the
+    /// session is done and the broker has proved what it must. An error ends the connection.
+    fn respond<'a>(&'a mut self, challenge: Option<&'a [u8]>) -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
+}

@@ -1,0 +1,14 @@
+//! The time. Machines get it as an argument; the drivers that call them take it from here, so that a
+//! paused runtime moves all of it.
+
+use std::time::Instant;
+
+/// Now, as the runtime's timer sees it: monotone, and virtual where a test pauses the runtime.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Waits until `deadline`.
+pub(crate) fn sleep_until(deadline: Instant) -> tokio::time::Sleep {
+    tokio::time::sleep_until(deadline.into())
+}
