@@ -30,6 +30,8 @@ mod frame;
 mod messages;
 #[cfg(feature = "client")]
 pub mod net;
+#[cfg(feature = "client")]
+pub mod observe;
 #[cfg(feature = "protocol")]
 pub mod protocol;
 pub mod records;
@@ -41,6 +43,7 @@ mod wire;
 
 pub use error::{Error, Result};
 pub use error_code::ErrorCode;
+pub use wire::ApiKey;
 
 /// The README's examples, compiled and run.
 #[cfg(doctest)]
