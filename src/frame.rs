@@ -116,11 +116,62 @@ pub struct Exchange {
 
 /// A request that waits for its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Pending {
+pub(crate) struct Pending {
     correlation: i32,
-    key: ApiKey,
-    version: i16,
+    pub(crate) key: ApiKey,
+    pub(crate) version: i16,
     header_version: i16,
+}
+
+impl Pending {
+    /// What answers an `R` that was sent with this number in this version.
+    pub(crate) fn to<R: Request>(correlation: i32, version: i16) -> Self {
+        Self { correlation, key: R::KEY, version, header_version: R::response_header_version(version) }
+    }
+
+    /// Takes a frame as the answer.
+    pub(crate) fn answered(self, frame: &Bytes) -> Result<Answer> {
+        if frame.len() < PREFIX {
+            let len = frame.len();
+            return Err(Error::malformed(format!("a frame of {len} bytes has no room for a correlation id")));
+        }
+        let mut reader = Reader::new(frame);
+        let header = <ResponseHeader as Message>::decode(&mut reader, self.header_version)?;
+        if header.correlation_id != self.correlation {
+            let (found, wanted) = (header.correlation_id, self.correlation);
+            return Err(Error::malformed(format!(
+                "an answer with correlation id {found} in place of {wanted}"
+            )));
+        }
+        Ok(Answer { key: self.key, version: self.version, body: frame.slice(reader.position()..) })
+    }
+}
+
+/// Encodes a request with its length and header. Fails if the version cannot carry it.
+pub(crate) fn encode_request<R: Request + Encode>(
+    request: &R,
+    version: i16,
+    correlation: i32,
+    client_id: Option<&Str>,
+) -> Result<Segments> {
+    let header = RequestHeader {
+        request_api_key: R::KEY.0,
+        request_api_version: version,
+        correlation_id: correlation,
+        client_id: match R::request_header_version(version) {
+            0 => RequestHeader::default().client_id,
+            _ => Legacy(client_id.cloned()),
+        },
+        ..RequestHeader::default()
+    };
+    let mut writer = Writer::with_capacity(256);
+    writer.put(&[0; PREFIX]);
+    Message::encode(&header, &mut writer, R::request_header_version(version))?;
+    Message::encode(request, &mut writer, version)?;
+    let len = writer.len() - PREFIX;
+    let prefix = i32::try_from(len).map_err(|_| Error::limit(format!("a request of {len} bytes")))?;
+    writer.patch(0, prefix.to_be_bytes());
+    Ok(writer.finish())
 }
 
 /// An answer whose body is not decoded yet.
@@ -159,12 +210,7 @@ impl Exchange {
         }
         let correlation = self.next_correlation;
         let segments = self.encode(request, version)?;
-        self.in_flight.push_back(Pending {
-            correlation,
-            key: R::KEY,
-            version,
-            header_version: R::response_header_version(version),
-        });
+        self.in_flight.push_back(Pending::to::<R>(correlation, version));
         Ok(segments)
     }
 
@@ -179,25 +225,9 @@ impl Exchange {
 
     /// Encodes a request with the next correlation id, which it then has used up.
     fn encode<R: Request + Encode>(&mut self, request: &R, version: i16) -> Result<Segments> {
-        let header = RequestHeader {
-            request_api_key: R::KEY.0,
-            request_api_version: version,
-            correlation_id: self.next_correlation,
-            client_id: match R::request_header_version(version) {
-                0 => RequestHeader::default().client_id,
-                _ => Legacy(self.client_id.clone()),
-            },
-            ..RequestHeader::default()
-        };
-        let mut writer = Writer::with_capacity(256);
-        writer.put(&[0; PREFIX]);
-        Message::encode(&header, &mut writer, R::request_header_version(version))?;
-        Message::encode(request, &mut writer, version)?;
-        let len = writer.len() - PREFIX;
-        let prefix = i32::try_from(len).map_err(|_| Error::limit(format!("a request of {len} bytes")))?;
-        writer.patch(0, prefix.to_be_bytes());
+        let segments = encode_request(request, version, self.next_correlation, self.client_id.as_ref())?;
         self.next_correlation = self.next_correlation.wrapping_add(1);
-        Ok(writer.finish())
+        Ok(segments)
     }
 
     /// Takes a frame as the answer to the oldest request in flight. After an error nothing on this
@@ -206,21 +236,9 @@ impl Exchange {
         let Some(expected) = self.in_flight.front().copied() else {
             return Err(Error::malformed("an answer that nothing was asked for"));
         };
-        if frame.len() < PREFIX {
-            let len = frame.len();
-            return Err(Error::malformed(format!("a frame of {len} bytes has no room for a correlation id")));
-        }
-        let mut reader = Reader::new(frame);
-        let header = <ResponseHeader as Message>::decode(&mut reader, expected.header_version)?;
-        if header.correlation_id != expected.correlation {
-            let (found, wanted) = (header.correlation_id, expected.correlation);
-            return Err(Error::malformed(format!(
-                "an answer with correlation id {found} in place of {wanted}"
-            )));
-        }
+        let answer = expected.answered(frame)?;
         self.in_flight.pop_front();
-        let body = frame.slice(reader.position()..);
-        Ok(Answer { key: expected.key, version: expected.version, body })
+        Ok(answer)
     }
 }
 
@@ -232,6 +250,18 @@ impl Answer {
         let refused = self.body.starts_with(&ErrorCode::UNSUPPORTED_VERSION.0.to_be_bytes());
         let version = if refused { 0 } else { self.version };
         Self { version, ..self.clone() }.decode::<ApiVersionsRequest>()
+    }
+
+    /// Decodes the body as the answer to an `R`, and tells how many bytes are left over: newer brokers
+    /// have been seen to say more than they should, and what was understood is still right.
+    pub(crate) fn decode_start<R>(&self) -> Result<(R::Response, usize)>
+    where
+        R: Request,
+        R::Response: Decode,
+    {
+        let mut reader = Reader::new(&self.body);
+        let response = <R::Response as Message>::decode(&mut reader, self.version)?;
+        Ok((response, self.body.len() - reader.position()))
     }
 
     /// Decodes the body as the answer to an `R`. Bytes left over are an error.

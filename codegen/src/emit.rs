@@ -9,6 +9,9 @@ use crate::names::{self, Names};
 use crate::versions::Versions;
 use crate::{Files, Result};
 
+/// Fields that a client looks at in any response that has them at its top.
+const COMMON: [&str; 2] = ["ThrottleTimeMs", "ErrorCode"];
+
 /// What only brokers and controllers say to one another: behind the feature `protocol`, so that a
 /// client does not pay for it.
 const BROKER_ONLY: &[&str] = &[
@@ -137,7 +140,14 @@ fn emit_message(out: &mut String, message: &Message, names: &Names) -> Result<()
     let table = Table { message, versions, names, direction };
     table.emit_struct(out, &message.name, &message.fields, &table.docs())?;
     let flexible = message.flexible.map_or_else(|| "i16::MAX..".to_owned(), |v| format!("{}..", v.first));
-    let _ = writeln!(out, "versions!({}, {}..={}, {flexible});", message.name, versions.first, versions.last);
+    let has = |name: &str| message.kind == Kind::Response && message.fields.iter().any(|f| f.name == name);
+    let common = COMMON.iter().filter(|name| has(name));
+    let common: String = common.map(|name| format!(", {}", names::snake(name))).collect();
+    let _ = writeln!(
+        out,
+        "versions!({}, {}..={}, {flexible}{common});",
+        message.name, versions.first, versions.last
+    );
     if message.kind == Kind::Request {
         let constant = names::snake(message.api()).to_uppercase();
         let line = format!("request!({}, {constant}, {}Response);", message.name, message.api());

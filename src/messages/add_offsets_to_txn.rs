@@ -27,4 +27,4 @@ message! { received
         error_code: i16, 0..;
     }
 }
-versions!(AddOffsetsToTxnResponse, 0..=4, 3..);
+versions!(AddOffsetsToTxnResponse, 0..=4, 3.., throttle_time_ms, error_code);

@@ -51,7 +51,7 @@ message! { received
         results_by_topic_v3_and_below: Vec<AddPartitionsToTxnTopicResult>, 0..=3, or refused;
     }
 }
-versions!(AddPartitionsToTxnResponse, 0..=5, 3..);
+versions!(AddPartitionsToTxnResponse, 0..=5, 3.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`AddPartitionsToTxnResponse`].

@@ -36,4 +36,4 @@ message! { received
         error_message: Option<Str> = Some(Str::new()), 0..;
     }
 }
-versions!(AddRaftVoterResponse, 0..=1, 0..);
+versions!(AddRaftVoterResponse, 0..=1, 0.., throttle_time_ms, error_code);

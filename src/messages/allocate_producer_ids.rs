@@ -23,4 +23,4 @@ message! { received
         producer_id_len: i32, 0..;
     }
 }
-versions!(AllocateProducerIdsResponse, 0..=0, 0..);
+versions!(AllocateProducerIdsResponse, 0..=0, 0.., throttle_time_ms, error_code);

@@ -46,7 +46,7 @@ message! { received
         entries: Vec<ResponseEntryData>, 0..;
     }
 }
-versions!(AlterClientQuotasResponse, 0..=1, 1..);
+versions!(AlterClientQuotasResponse, 0..=1, 1.., throttle_time_ms);
 
 message! { received
     /// Part of [`AlterClientQuotasResponse`].

@@ -41,7 +41,7 @@ message! { received
         responses: Vec<AlterConfigsResourceResponse>, 0..;
     }
 }
-versions!(AlterConfigsResponse, 0..=2, 2..);
+versions!(AlterConfigsResponse, 0..=2, 2.., throttle_time_ms);
 
 message! { received
     /// Part of [`AlterConfigsResponse`].

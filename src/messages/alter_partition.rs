@@ -60,7 +60,7 @@ message! { received
         topics: Vec<ResponseTopicData>, 0..;
     }
 }
-versions!(AlterPartitionResponse, 0..=3, 0..);
+versions!(AlterPartitionResponse, 0..=3, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`AlterPartitionResponse`].

@@ -45,7 +45,7 @@ message! { received
         responses: Vec<ReassignableTopicResponse>, 0..;
     }
 }
-versions!(AlterPartitionReassignmentsResponse, 0..=1, 0..);
+versions!(AlterPartitionReassignmentsResponse, 0..=1, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`AlterPartitionReassignmentsResponse`].

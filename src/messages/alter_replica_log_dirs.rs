@@ -38,7 +38,7 @@ message! { received
         results: Vec<AlterReplicaLogDirTopicResult>, 0..;
     }
 }
-versions!(AlterReplicaLogDirsResponse, 0..=2, 2..);
+versions!(AlterReplicaLogDirsResponse, 0..=2, 2.., throttle_time_ms);
 
 message! { received
     /// Part of [`AlterReplicaLogDirsResponse`].

@@ -40,7 +40,7 @@ message! { received
         responses: Vec<AlterShareGroupOffsetsResponseTopic>, 0..;
     }
 }
-versions!(AlterShareGroupOffsetsResponse, 0..=0, 0..);
+versions!(AlterShareGroupOffsetsResponse, 0..=0, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`AlterShareGroupOffsetsResponse`].

@@ -40,7 +40,7 @@ message! { received
         results: Vec<AlterUserScramCredentialsResult>, 0..;
     }
 }
-versions!(AlterUserScramCredentialsResponse, 0..=0, 0..);
+versions!(AlterUserScramCredentialsResponse, 0..=0, 0.., throttle_time_ms);
 
 message! { received
     /// Part of [`AlterUserScramCredentialsResponse`].

@@ -34,7 +34,7 @@ message! { received
         3 zk_migration_ready: bool, 3.., or ignored;
     }
 }
-versions!(ApiVersionsResponse, 0..=5, 3..);
+versions!(ApiVersionsResponse, 0..=5, 3.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`ApiVersionsResponse`].

@@ -46,7 +46,7 @@ message! { received
         directories: Vec<ResponseDirectoryData>, 0..;
     }
 }
-versions!(AssignReplicasToDirsResponse, 0..=0, 0..);
+versions!(AssignReplicasToDirsResponse, 0..=0, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`AssignReplicasToDirsResponse`].

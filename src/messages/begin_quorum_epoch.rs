@@ -57,7 +57,7 @@ message! { received
         0 node_endpoints: Vec<NodeEndpoint>, 1.., or refused;
     }
 }
-versions!(BeginQuorumEpochResponse, 0..=1, 1..);
+versions!(BeginQuorumEpochResponse, 0..=1, 1.., error_code);
 
 message! { received
     /// Part of [`BeginQuorumEpochResponse`].

@@ -30,4 +30,4 @@ message! { received
         should_shut_down: bool, 0..;
     }
 }
-versions!(BrokerHeartbeatResponse, 0..=2, 0..);
+versions!(BrokerHeartbeatResponse, 0..=2, 0.., throttle_time_ms, error_code);

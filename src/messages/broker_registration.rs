@@ -55,4 +55,4 @@ message! { received
         broker_epoch: i64 = -1, 0..;
     }
 }
-versions!(BrokerRegistrationResponse, 0..=4, 0..);
+versions!(BrokerRegistrationResponse, 0..=4, 0.., throttle_time_ms, error_code);

@@ -25,7 +25,7 @@ message! { received
         groups: Vec<DescribedGroup>, 0..;
     }
 }
-versions!(ConsumerGroupDescribeResponse, 0..=1, 0..);
+versions!(ConsumerGroupDescribeResponse, 0..=1, 0.., throttle_time_ms);
 
 message! { received
     /// Part of [`ConsumerGroupDescribeResponse`].

@@ -44,7 +44,7 @@ message! { received
         assignment: Option<Assignment>, 0..;
     }
 }
-versions!(ConsumerGroupHeartbeatResponse, 0..=1, 0..);
+versions!(ConsumerGroupHeartbeatResponse, 0..=1, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`ConsumerGroupHeartbeatResponse`].

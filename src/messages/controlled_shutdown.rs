@@ -21,7 +21,7 @@ message! { received
         remaining_partitions: Vec<RemainingPartition>, 0..;
     }
 }
-versions!(ControlledShutdownResponse, 0..=3, 3..);
+versions!(ControlledShutdownResponse, 0..=3, 3.., error_code);
 
 message! { received
     /// Part of [`ControlledShutdownResponse`].

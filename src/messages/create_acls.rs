@@ -33,7 +33,7 @@ message! { received
         results: Vec<AclCreationResult>, 0..;
     }
 }
-versions!(CreateAclsResponse, 0..=3, 2..);
+versions!(CreateAclsResponse, 0..=3, 2.., throttle_time_ms);
 
 message! { received
     /// Part of [`CreateAclsResponse`].

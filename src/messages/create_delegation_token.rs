@@ -40,4 +40,4 @@ message! { received
         throttle_time_ms: i32, 0..;
     }
 }
-versions!(CreateDelegationTokenResponse, 0..=3, 2..);
+versions!(CreateDelegationTokenResponse, 0..=3, 2.., throttle_time_ms, error_code);

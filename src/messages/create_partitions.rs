@@ -43,7 +43,7 @@ message! { received
         results: Vec<CreatePartitionsTopicResult>, 0..;
     }
 }
-versions!(CreatePartitionsResponse, 0..=3, 2..);
+versions!(CreatePartitionsResponse, 0..=3, 2.., throttle_time_ms);
 
 message! { received
     /// Part of [`CreatePartitionsResponse`].

@@ -60,7 +60,7 @@ message! { received
         topics: Vec<CreatableTopicResult>, 0..;
     }
 }
-versions!(CreateTopicsResponse, 0..=7, 5..);
+versions!(CreateTopicsResponse, 0..=7, 5.., throttle_time_ms);
 
 message! { received
     /// Part of [`CreateTopicsResponse`].

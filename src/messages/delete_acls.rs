@@ -33,7 +33,7 @@ message! { received
         filter_results: Vec<DeleteAclsFilterResult>, 0..;
     }
 }
-versions!(DeleteAclsResponse, 0..=3, 2..);
+versions!(DeleteAclsResponse, 0..=3, 2.., throttle_time_ms);
 
 message! { received
     /// Part of [`DeleteAclsResponse`].

@@ -20,7 +20,7 @@ message! { received
         results: Vec<DeletableGroupResult>, 0..;
     }
 }
-versions!(DeleteGroupsResponse, 0..=3, 2..);
+versions!(DeleteGroupsResponse, 0..=3, 2.., throttle_time_ms);
 
 message! { received
     /// Part of [`DeleteGroupsResponse`].

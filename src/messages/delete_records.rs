@@ -37,7 +37,7 @@ message! { received
         topics: Vec<DeleteRecordsTopicResult>, 0..;
     }
 }
-versions!(DeleteRecordsResponse, 0..=2, 2..);
+versions!(DeleteRecordsResponse, 0..=2, 2.., throttle_time_ms);
 
 message! { received
     /// Part of [`DeleteRecordsResponse`].

@@ -30,7 +30,7 @@ message! { received
         responses: Vec<DeleteShareGroupOffsetsResponseTopic>, 0..;
     }
 }
-versions!(DeleteShareGroupOffsetsResponse, 0..=0, 0..);
+versions!(DeleteShareGroupOffsetsResponse, 0..=0, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`DeleteShareGroupOffsetsResponse`].

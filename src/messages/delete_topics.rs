@@ -34,7 +34,7 @@ message! { received
         responses: Vec<DeletableTopicResult>, 0..;
     }
 }
-versions!(DeleteTopicsResponse, 0..=6, 4..);
+versions!(DeleteTopicsResponse, 0..=6, 4.., throttle_time_ms);
 
 message! { received
     /// Part of [`DeleteTopicsResponse`].

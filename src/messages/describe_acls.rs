@@ -28,7 +28,7 @@ message! { received
         resources: Vec<DescribeAclsResource>, 0..;
     }
 }
-versions!(DescribeAclsResponse, 0..=3, 2..);
+versions!(DescribeAclsResponse, 0..=3, 2.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`DescribeAclsResponse`].

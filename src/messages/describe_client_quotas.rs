@@ -32,7 +32,7 @@ message! { received
         entries: Option<Vec<EntryData>> = Some(Vec::new()), 0..;
     }
 }
-versions!(DescribeClientQuotasResponse, 0..=1, 1..);
+versions!(DescribeClientQuotasResponse, 0..=1, 1.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`DescribeClientQuotasResponse`].

@@ -33,7 +33,7 @@ message! { received
         cluster_authorized_operations: i32 = i32::MIN, 0..;
     }
 }
-versions!(DescribeClusterResponse, 0..=2, 0..);
+versions!(DescribeClusterResponse, 0..=2, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`DescribeClusterResponse`].

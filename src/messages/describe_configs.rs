@@ -31,7 +31,7 @@ message! { received
         results: Vec<DescribeConfigsResult>, 0..;
     }
 }
-versions!(DescribeConfigsResponse, 0..=4, 4..);
+versions!(DescribeConfigsResponse, 0..=4, 4.., throttle_time_ms);
 
 message! { received
     /// Part of [`DescribeConfigsResponse`].

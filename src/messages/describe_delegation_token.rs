@@ -29,7 +29,7 @@ message! { received
         throttle_time_ms: i32, 0..;
     }
 }
-versions!(DescribeDelegationTokenResponse, 0..=3, 2..);
+versions!(DescribeDelegationTokenResponse, 0..=3, 2.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`DescribeDelegationTokenResponse`].

@@ -25,7 +25,7 @@ message! { received
         groups: Vec<DescribedGroup>, 0..;
     }
 }
-versions!(DescribeGroupsResponse, 0..=6, 5..);
+versions!(DescribeGroupsResponse, 0..=6, 5.., throttle_time_ms);
 
 message! { received
     /// Part of [`DescribeGroupsResponse`].

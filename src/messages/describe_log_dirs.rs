@@ -30,7 +30,7 @@ message! { received
         results: Vec<DescribeLogDirsResult>, 0..;
     }
 }
-versions!(DescribeLogDirsResponse, 0..=5, 2..);
+versions!(DescribeLogDirsResponse, 0..=5, 2.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`DescribeLogDirsResponse`].

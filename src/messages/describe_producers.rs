@@ -29,7 +29,7 @@ message! { received
         topics: Vec<TopicResponse>, 0..;
     }
 }
-versions!(DescribeProducersResponse, 0..=0, 0..);
+versions!(DescribeProducersResponse, 0..=0, 0.., throttle_time_ms);
 
 message! { received
     /// Part of [`DescribeProducersResponse`].

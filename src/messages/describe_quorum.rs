@@ -43,7 +43,7 @@ message! { received
         nodes: Vec<Node>, 2.., or refused;
     }
 }
-versions!(DescribeQuorumResponse, 0..=2, 0..);
+versions!(DescribeQuorumResponse, 0..=2, 0.., error_code);
 
 message! { received
     /// Part of [`DescribeQuorumResponse`].

@@ -42,7 +42,7 @@ message! { received
         groups: Vec<DescribeShareGroupOffsetsResponseGroup>, 0..;
     }
 }
-versions!(DescribeShareGroupOffsetsResponse, 0..=1, 0..);
+versions!(DescribeShareGroupOffsetsResponse, 0..=1, 0.., throttle_time_ms);
 
 message! { received
     /// Part of [`DescribeShareGroupOffsetsResponse`].

@@ -38,7 +38,7 @@ message! { received
         next_cursor: Option<ResponseCursor>, 0..;
     }
 }
-versions!(DescribeTopicPartitionsResponse, 0..=0, 0..);
+versions!(DescribeTopicPartitionsResponse, 0..=0, 0.., throttle_time_ms);
 
 message! { received
     /// Part of [`DescribeTopicPartitionsResponse`].

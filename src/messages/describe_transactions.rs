@@ -20,7 +20,7 @@ message! { received
         transaction_states: Vec<TransactionState>, 0..;
     }
 }
-versions!(DescribeTransactionsResponse, 0..=0, 0..);
+versions!(DescribeTransactionsResponse, 0..=0, 0.., throttle_time_ms);
 
 message! { received
     /// Part of [`DescribeTransactionsResponse`].

@@ -33,7 +33,7 @@ message! { received
         results: Vec<DescribeUserScramCredentialsResult>, 0..;
     }
 }
-versions!(DescribeUserScramCredentialsResponse, 0..=0, 0..);
+versions!(DescribeUserScramCredentialsResponse, 0..=0, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`DescribeUserScramCredentialsResponse`].

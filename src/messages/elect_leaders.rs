@@ -34,7 +34,7 @@ message! { received
         replica_election_results: Vec<ReplicaElectionResult>, 0..;
     }
 }
-versions!(ElectLeadersResponse, 0..=2, 2..);
+versions!(ElectLeadersResponse, 0..=2, 2.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`ElectLeadersResponse`].

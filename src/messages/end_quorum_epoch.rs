@@ -65,7 +65,7 @@ message! { received
         0 node_endpoints: Vec<NodeEndpoint>, 1.., or refused;
     }
 }
-versions!(EndQuorumEpochResponse, 0..=1, 1..);
+versions!(EndQuorumEpochResponse, 0..=1, 1.., error_code);
 
 message! { received
     /// Part of [`EndQuorumEpochResponse`].

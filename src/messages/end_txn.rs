@@ -31,4 +31,4 @@ message! { received
         producer_epoch: i16 = -1, 5.., or ignored;
     }
 }
-versions!(EndTxnResponse, 0..=5, 3..);
+versions!(EndTxnResponse, 0..=5, 3.., throttle_time_ms, error_code);

@@ -22,4 +22,4 @@ message! { received
         error_code: i16, 0..;
     }
 }
-versions!(EnvelopeResponse, 0..=0, 0..);
+versions!(EnvelopeResponse, 0..=0, 0.., error_code);

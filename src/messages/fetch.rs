@@ -96,7 +96,7 @@ message! { received
         0 node_endpoints: Vec<NodeEndpoint>, 16.., or refused;
     }
 }
-versions!(FetchResponse, 0..=18, 12..);
+versions!(FetchResponse, 0..=18, 12.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`FetchResponse`].

@@ -59,7 +59,7 @@ message! { received
         0 node_endpoints: Vec<NodeEndpoint>, 1.., or refused;
     }
 }
-versions!(FetchSnapshotResponse, 0..=1, 0..);
+versions!(FetchSnapshotResponse, 0..=1, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`FetchSnapshotResponse`].

@@ -35,7 +35,7 @@ message! { received
         coordinators: Vec<Coordinator>, 4.., or refused;
     }
 }
-versions!(FindCoordinatorResponse, 0..=6, 3..);
+versions!(FindCoordinatorResponse, 0..=6, 3.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`FindCoordinatorResponse`].

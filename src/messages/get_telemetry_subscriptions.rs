@@ -27,4 +27,4 @@ message! { received
         requested_metrics: Vec<Str>, 0..;
     }
 }
-versions!(GetTelemetrySubscriptionsResponse, 0..=0, 0..);
+versions!(GetTelemetrySubscriptionsResponse, 0..=0, 0.., throttle_time_ms, error_code);

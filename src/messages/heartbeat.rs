@@ -23,4 +23,4 @@ message! { received
         error_code: i16, 0..;
     }
 }
-versions!(HeartbeatResponse, 0..=4, 4..);
+versions!(HeartbeatResponse, 0..=4, 4.., throttle_time_ms, error_code);

@@ -43,7 +43,7 @@ message! { received
         responses: Vec<AlterConfigsResourceResponse>, 0..;
     }
 }
-versions!(IncrementalAlterConfigsResponse, 0..=1, 1..);
+versions!(IncrementalAlterConfigsResponse, 0..=1, 1.., throttle_time_ms);
 
 message! { received
     /// Part of [`IncrementalAlterConfigsResponse`].

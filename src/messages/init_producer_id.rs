@@ -36,4 +36,4 @@ message! { received
         ongoing_txn_producer_epoch: i16 = -1, 6.., or refused;
     }
 }
-versions!(InitProducerIdResponse, 0..=6, 2..);
+versions!(InitProducerIdResponse, 0..=6, 2.., throttle_time_ms, error_code);

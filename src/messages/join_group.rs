@@ -47,7 +47,7 @@ message! { received
         members: Vec<JoinGroupResponseMember>, 0..;
     }
 }
-versions!(JoinGroupResponse, 0..=9, 6..);
+versions!(JoinGroupResponse, 0..=9, 6.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`JoinGroupResponse`].

@@ -71,7 +71,7 @@ message! { received
         topics: Vec<LeaderAndIsrTopicError>, 5.., or refused;
     }
 }
-versions!(LeaderAndIsrResponse, 0..=7, 4..);
+versions!(LeaderAndIsrResponse, 0..=7, 4.., error_code);
 
 message! { received
     /// Part of [`LeaderAndIsrResponse`].

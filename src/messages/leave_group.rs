@@ -34,7 +34,7 @@ message! { received
         members: Vec<MemberResponse>, 3.., or refused;
     }
 }
-versions!(LeaveGroupResponse, 0..=5, 4..);
+versions!(LeaveGroupResponse, 0..=5, 4.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`LeaveGroupResponse`].

@@ -25,7 +25,7 @@ message! { received
         config_resources: Vec<ConfigResource>, 0..;
     }
 }
-versions!(ListConfigResourcesResponse, 0..=1, 0..);
+versions!(ListConfigResourcesResponse, 0..=1, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`ListConfigResourcesResponse`].

@@ -28,7 +28,7 @@ message! { received
         groups: Vec<ListedGroup>, 0..;
     }
 }
-versions!(ListGroupsResponse, 0..=5, 3..);
+versions!(ListGroupsResponse, 0..=5, 3.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`ListGroupsResponse`].

@@ -53,7 +53,7 @@ message! { received
         topics: Vec<ListOffsetsTopicResponse>, 0..;
     }
 }
-versions!(ListOffsetsResponse, 0..=11, 6..);
+versions!(ListOffsetsResponse, 0..=11, 6.., throttle_time_ms);
 
 message! { received
     /// Part of [`ListOffsetsResponse`].

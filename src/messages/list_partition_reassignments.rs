@@ -31,7 +31,7 @@ message! { received
         topics: Vec<OngoingTopicReassignment>, 0..;
     }
 }
-versions!(ListPartitionReassignmentsResponse, 0..=0, 0..);
+versions!(ListPartitionReassignmentsResponse, 0..=0, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`ListPartitionReassignmentsResponse`].

@@ -29,7 +29,7 @@ message! { received
         transaction_states: Vec<TransactionState>, 0..;
     }
 }
-versions!(ListTransactionsResponse, 0..=2, 0..);
+versions!(ListTransactionsResponse, 0..=2, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`ListTransactionsResponse`].

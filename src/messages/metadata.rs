@@ -38,7 +38,7 @@ message! { received
         error_code: i16, 13.., or ignored;
     }
 }
-versions!(MetadataResponse, 0..=13, 9..);
+versions!(MetadataResponse, 0..=13, 9.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`MetadataResponse`].

@@ -51,7 +51,7 @@ message! { received
         topics: Vec<OffsetCommitResponseTopic>, 0..;
     }
 }
-versions!(OffsetCommitResponse, 0..=10, 8..);
+versions!(OffsetCommitResponse, 0..=10, 8.., throttle_time_ms);
 
 message! { received
     /// Part of [`OffsetCommitResponse`].

@@ -38,7 +38,7 @@ message! { received
         topics: Vec<OffsetDeleteResponseTopic>, 0..;
     }
 }
-versions!(OffsetDeleteResponse, 0..=0, i16::MAX..);
+versions!(OffsetDeleteResponse, 0..=0, i16::MAX.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`OffsetDeleteResponse`].

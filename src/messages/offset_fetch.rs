@@ -60,7 +60,7 @@ message! { received
         groups: Vec<OffsetFetchResponseGroup>, 8.., or refused;
     }
 }
-versions!(OffsetFetchResponse, 0..=10, 6..);
+versions!(OffsetFetchResponse, 0..=10, 6.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`OffsetFetchResponse`].

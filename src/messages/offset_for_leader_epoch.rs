@@ -39,7 +39,7 @@ message! { received
         topics: Vec<OffsetForLeaderTopicResult>, 0..;
     }
 }
-versions!(OffsetForLeaderEpochResponse, 0..=4, 4..);
+versions!(OffsetForLeaderEpochResponse, 0..=4, 4.., throttle_time_ms);
 
 message! { received
     /// Part of [`OffsetForLeaderEpochResponse`].

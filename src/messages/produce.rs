@@ -57,7 +57,7 @@ message! { received
         0 node_endpoints: Vec<NodeEndpoint>, 10.., or refused;
     }
 }
-versions!(ProduceResponse, 0..=13, 9..);
+versions!(ProduceResponse, 0..=13, 9.., throttle_time_ms);
 
 message! { received
     /// Part of [`ProduceResponse`].

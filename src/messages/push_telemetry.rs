@@ -24,4 +24,4 @@ message! { received
         error_code: i16, 0..;
     }
 }
-versions!(PushTelemetryResponse, 0..=0, 0..);
+versions!(PushTelemetryResponse, 0..=0, 0.., throttle_time_ms, error_code);

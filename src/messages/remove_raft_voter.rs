@@ -23,4 +23,4 @@ message! { received
         error_message: Option<Str> = Some(Str::new()), 0..;
     }
 }
-versions!(RemoveRaftVoterResponse, 0..=0, 0..);
+versions!(RemoveRaftVoterResponse, 0..=0, 0.., throttle_time_ms, error_code);

@@ -22,4 +22,4 @@ message! { received
         throttle_time_ms: i32, 0..;
     }
 }
-versions!(RenewDelegationTokenResponse, 0..=2, 2..);
+versions!(RenewDelegationTokenResponse, 0..=2, 2.., throttle_time_ms, error_code);

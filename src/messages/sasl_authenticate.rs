@@ -22,4 +22,4 @@ message! { received
         session_lifetime_ms: i64, 1.., or ignored;
     }
 }
-versions!(SaslAuthenticateResponse, 0..=2, 2..);
+versions!(SaslAuthenticateResponse, 0..=2, 2.., error_code);

@@ -20,4 +20,4 @@ message! { received
         mechanisms: Vec<Str>, 0..;
     }
 }
-versions!(SaslHandshakeResponse, 0..=1, i16::MAX..);
+versions!(SaslHandshakeResponse, 0..=1, i16::MAX.., error_code);

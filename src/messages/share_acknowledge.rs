@@ -61,7 +61,7 @@ message! { received
         node_endpoints: Vec<NodeEndpoint>, 1..;
     }
 }
-versions!(ShareAcknowledgeResponse, 1..=2, 1..);
+versions!(ShareAcknowledgeResponse, 1..=2, 1.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`ShareAcknowledgeResponse`].

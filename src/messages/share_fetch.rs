@@ -77,7 +77,7 @@ message! { received
         node_endpoints: Vec<NodeEndpoint>, 1..;
     }
 }
-versions!(ShareFetchResponse, 1..=2, 1..);
+versions!(ShareFetchResponse, 1..=2, 1.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`ShareFetchResponse`].

@@ -25,7 +25,7 @@ message! { received
         groups: Vec<DescribedGroup>, 1..;
     }
 }
-versions!(ShareGroupDescribeResponse, 1..=1, 1..);
+versions!(ShareGroupDescribeResponse, 1..=1, 1.., throttle_time_ms);
 
 message! { received
     /// Part of [`ShareGroupDescribeResponse`].

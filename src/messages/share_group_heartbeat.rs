@@ -33,7 +33,7 @@ message! { received
         assignment: Option<Assignment>, 1..;
     }
 }
-versions!(ShareGroupHeartbeatResponse, 1..=1, 1..);
+versions!(ShareGroupHeartbeatResponse, 1..=1, 1.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`ShareGroupHeartbeatResponse`].

@@ -66,7 +66,7 @@ message! { received
         partition_errors: Vec<StopReplicaPartitionError>, 0..;
     }
 }
-versions!(StopReplicaResponse, 0..=4, 2..);
+versions!(StopReplicaResponse, 0..=4, 2.., error_code);
 
 message! { received
     /// Part of [`StopReplicaResponse`].

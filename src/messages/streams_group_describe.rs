@@ -26,7 +26,7 @@ message! { received
         groups: Vec<DescribedGroup>, 0..;
     }
 }
-versions!(StreamsGroupDescribeResponse, 0..=1, 0..);
+versions!(StreamsGroupDescribeResponse, 0..=1, 0.., throttle_time_ms);
 
 message! { received
     /// Part of [`StreamsGroupDescribeResponse`].

@@ -127,7 +127,7 @@ message! { received
         partitions_by_user_endpoint: Option<Vec<EndpointToPartitions>>, 0..;
     }
 }
-versions!(StreamsGroupHeartbeatResponse, 0..=1, 0..);
+versions!(StreamsGroupHeartbeatResponse, 0..=1, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`StreamsGroupHeartbeatResponse`].

@@ -64,4 +64,4 @@ message! { received
         error_message: Option<Str>, 0..;
     }
 }
-versions!(StreamsGroupTopologyDescriptionUpdateResponse, 0..=0, 0..);
+versions!(StreamsGroupTopologyDescriptionUpdateResponse, 0..=0, 0.., throttle_time_ms, error_code);

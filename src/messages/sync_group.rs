@@ -41,4 +41,4 @@ message! { received
         assignment: Bytes, 0..;
     }
 }
-versions!(SyncGroupResponse, 0..=5, 4..);
+versions!(SyncGroupResponse, 0..=5, 4.., throttle_time_ms, error_code);

@@ -54,7 +54,7 @@ message! { received
         topics: Vec<TxnOffsetCommitResponseTopic>, 0..;
     }
 }
-versions!(TxnOffsetCommitResponse, 0..=6, 3..);
+versions!(TxnOffsetCommitResponse, 0..=6, 3.., throttle_time_ms);
 
 message! { received
     /// Part of [`TxnOffsetCommitResponse`].

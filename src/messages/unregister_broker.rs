@@ -21,4 +21,4 @@ message! { received
         error_message: Option<Str> = Some(Str::new()), 0..;
     }
 }
-versions!(UnregisterBrokerResponse, 0..=0, 0..);
+versions!(UnregisterBrokerResponse, 0..=0, 0.., throttle_time_ms, error_code);

@@ -35,7 +35,7 @@ message! { received
         results: Vec<UpdatableFeatureResult>, 0..=1, or ignored;
     }
 }
-versions!(UpdateFeaturesResponse, 0..=2, 0..);
+versions!(UpdateFeaturesResponse, 0..=2, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`UpdateFeaturesResponse`].

@@ -76,4 +76,4 @@ message! { received
         error_code: i16, 0..;
     }
 }
-versions!(UpdateMetadataResponse, 0..=8, 6..);
+versions!(UpdateMetadataResponse, 0..=8, 6.., error_code);

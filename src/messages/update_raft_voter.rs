@@ -45,7 +45,7 @@ message! { received
         0 current_leader: CurrentLeader, 0..;
     }
 }
-versions!(UpdateRaftVoterResponse, 0..=0, 0..);
+versions!(UpdateRaftVoterResponse, 0..=0, 0.., throttle_time_ms, error_code);
 
 message! { received
     /// Part of [`UpdateRaftVoterResponse`].

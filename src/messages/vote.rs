@@ -50,7 +50,7 @@ message! { received
         0 node_endpoints: Vec<NodeEndpoint>, 1.., or refused;
     }
 }
-versions!(VoteResponse, 0..=2, 0..);
+versions!(VoteResponse, 0..=2, 0.., error_code);
 
 message! { received
     /// Part of [`VoteResponse`].

@@ -174,13 +174,25 @@ macro_rules! message {
     };
 }
 
-/// The versions of a message, and from which on it is flexible.
+/// The versions of a message, from which on it is flexible, and which of the fields that any response
+/// may have at its top it has.
 macro_rules! versions {
-    ($name:ident, $versions:expr, $flexible:expr) => {
+    ($name:ident, $versions:expr, $flexible:expr $(, $common:ident)*) => {
         impl $crate::wire::Message for $name {
             const NAME: &'static str = stringify!($name);
             const VERSIONS: std::ops::RangeInclusive<i16> = $versions;
             const FLEXIBLE: std::ops::RangeFrom<i16> = $flexible;
+            $( $crate::wire::versions!(@ $common); )*
+        }
+    };
+    (@ throttle_time_ms) => {
+        fn throttle_time_ms(&self) -> i32 {
+            self.throttle_time_ms
+        }
+    };
+    (@ error_code) => {
+        fn error_code(&self) -> $crate::ErrorCode {
+            $crate::ErrorCode(self.error_code)
         }
     };
 }

@@ -6,7 +6,7 @@ use std::ops::{RangeFrom, RangeInclusive};
 use bytes::Bytes;
 
 use crate::wire::{Decode, Encode, Reader, Writer};
-use crate::{Error, Result};
+use crate::{Error, ErrorCode, Result};
 
 /// A message as a whole: a request, a response, a header or a data schema.
 pub trait Message {
@@ -18,6 +18,16 @@ pub trait Message {
 
     /// The versions that write compact lengths and tagged fields (KIP-482).
     const FLEXIBLE: RangeFrom<i16>;
+
+    /// For how long the broker asks to be left alone, in milliseconds (KIP-219); 0 where it says nothing.
+    fn throttle_time_ms(&self) -> i32 {
+        0
+    }
+
+    /// The error of a response as a whole; none where it has only errors of its parts.
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::NONE
+    }
 
     /// Appends the message in that version. Fails if the version does not exist, or cannot carry a
     /// field that is set and may not be left out.
