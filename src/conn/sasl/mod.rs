@@ -4,8 +4,12 @@
 //! authentication of each connection, the first and those that renew it (KIP-368). Sessions know
 //! tokens and no sockets: the connection's driver carries what they say.
 
-use crate::Result;
 use crate::net::BoxFuture;
+use crate::{Error, Result, Secret};
+
+mod oauth;
+
+pub use oauth::{Token, TokenProvider};
 
 /// The broker to which a connection is being authenticated.
 #[derive(Debug, Clone)]
@@ -38,5 +42,18 @@ pub trait Mechanism: std::fmt::Debug + Send + Sync + 'static {
 pub trait Session: Send {
     /// Takes what the broker said, nothing at first, and gives what to say to it; `None` when the
     /// session is done and the broker has proved what it must. An error ends the connection.
-    fn respond<'a>(&'a mut self, challenge: Option<&'a [u8]>) -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
+    ///
+    /// What it gives is overwritten after it was sent.
+    fn respond<'a>(&'a mut self, challenge: Option<&'a [u8]>) -> BoxFuture<'a, Result<Option<Secret>>>;
+}
+
+/// The longest token of either side, in bytes. A token of an identity provider takes a few thousand.
+pub const TOKEN_MAX: usize = 64 * 1024;
+
+/// Refuses a token that is too long for either side.
+pub(crate) fn check_token_len(whose: &str, len: usize) -> Result<()> {
+    if len <= TOKEN_MAX {
+        return Ok(());
+    }
+    Err(Error::limit(format!("{whose} SASL token has {len} bytes, at most {TOKEN_MAX}")))
 }
