@@ -2,6 +2,8 @@
 
 use tokio::task::JoinHandle;
 
+use crate::{Error, Result};
+
 /// A running task. Dropping this ends it at its next await; that neither blocks nor waits.
 #[derive(Debug)]
 pub(crate) struct Task(JoinHandle<()>);
@@ -9,6 +11,14 @@ pub(crate) struct Task(JoinHandle<()>);
 /// Runs `future` in the background, on the runtime that this is called on.
 pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Task {
     Task(tokio::spawn(future))
+}
+
+/// Runs what takes the processor for long on a thread where it holds nobody up. When the future is dropped, the
+/// work goes on to its end and its result is dropped.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::internal("work in the background died").because(e))
 }
 
 impl Drop for Task {

@@ -8,8 +8,12 @@ use crate::net::BoxFuture;
 use crate::{Error, Result, Secret};
 
 mod oauth;
+mod plain;
+mod scram;
 
 pub use oauth::{Token, TokenProvider};
+pub use plain::Plain;
+pub use scram::Scram;
 
 /// The broker to which a connection is being authenticated.
 #[derive(Debug, Clone)]
@@ -57,3 +61,28 @@ pub(crate) fn check_token_len(whose: &str, len: usize) -> Result<()> {
     }
     Err(Error::limit(format!("{whose} SASL token has {len} bytes, at most {TOKEN_MAX}")))
 }
+
+/// A peer's words as an error may carry them: escaped, and cut to what a person reads.
+pub(crate) fn quoted(words: &[u8]) -> String {
+    const SHOWN_MAX: usize = 256;
+    let shown = words.get(..SHOWN_MAX).unwrap_or(words);
+    let dots = if shown.len() < words.len() { ".." } else { "" };
+    format!("\"{}\"{dots}", String::from_utf8_lossy(shown).escape_debug())
+}
+
+/// What a session says to a token for which it is not its turn.
+#[cold]
+pub(crate) fn out_of_turn(mechanism: &str) -> Error {
+    Error::auth(format!("the broker went on with {mechanism} where it was at its end, or not begun"))
+}
+
+/// Refuses a user's name that no broker could take: empty, or with a NUL.
+pub(crate) fn check_user(user: &str) -> Result<()> {
+    if user.is_empty() || user.contains('\0') {
+        return Err(Error::invalid("a SASL user name that is empty or has a NUL in it"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
