@@ -221,6 +221,11 @@ impl Error {
         self.0.kind == Kind::Closed
     }
 
+    /// A task of the client died. That is a defect of weir.
+    pub fn is_internal(&self) -> bool {
+        self.0.kind == Kind::Internal
+    }
+
     /// What the broker answered, if it is a broker's answer that this error tells.
     pub fn code(&self) -> Option<ErrorCode> {
         match self.0.kind {
@@ -312,6 +317,14 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
     }
+}
+
+/// A peer's words as an error may carry them: escaped, and cut to what a person reads.
+pub(crate) fn quoted(words: &[u8]) -> String {
+    const SHOWN_MAX: usize = 256;
+    let shown = words.get(..SHOWN_MAX).unwrap_or(words);
+    let dots = if shown.len() < words.len() { ".." } else { "" };
+    format!("\"{}\"{dots}", String::from_utf8_lossy(shown).escape_debug())
 }
 
 #[cfg(test)]

@@ -111,6 +111,17 @@ pub enum Event {
         /// Why.
         why: Error,
     },
+    /// An answer had bytes after what its version says. What was understood counts.
+    LeftOver {
+        /// Whose.
+        broker: Arc<str>,
+        /// To what.
+        api: ApiKey,
+        /// In which version.
+        version: i16,
+        /// How many.
+        bytes: usize,
+    },
     /// The broker asked us to be quiet for a while (KIP-219).
     Throttled {
         /// Who did.
@@ -172,6 +183,9 @@ impl Event {
             }
             Self::Failed { broker, api, version, why } => {
                 tracing::debug!(%broker, %api, version, %why, "no answer");
+            }
+            Self::LeftOver { broker, api, version, bytes } => {
+                tracing::debug!(%broker, %api, version, bytes, "bytes left over");
             }
             Self::Throttled { broker, api, time } => tracing::info!(%broker, %api, ?time, "throttled"),
             Self::Retried { api, attempt, backoff, why } => {

@@ -17,6 +17,7 @@ pub(super) struct Counters {
     lost: AtomicU64,
     authenticated: AtomicU64,
     throttles: AtomicU64,
+    left_over: AtomicU64,
     retries: AtomicU64,
     metadata: AtomicU64,
     metadata_failed: AtomicU64,
@@ -39,6 +40,7 @@ impl Default for Counters {
             lost: AtomicU64::default(),
             authenticated: AtomicU64::default(),
             throttles: AtomicU64::default(),
+            left_over: AtomicU64::default(),
             retries: AtomicU64::default(),
             metadata: AtomicU64::default(),
             metadata_failed: AtomicU64::default(),
@@ -57,6 +59,7 @@ impl Counters {
             Event::Authenticated { .. } => &self.authenticated,
             Event::Lost { .. } => &self.lost,
             Event::Throttled { .. } => &self.throttles,
+            Event::LeftOver { .. } => &self.left_over,
             Event::Retried { .. } => &self.retries,
             Event::MetadataChanged(_) => &self.metadata,
             Event::MetadataFailed { .. } => &self.metadata_failed,
@@ -100,6 +103,7 @@ impl Counters {
             connections_lost,
             authentications: self.authenticated.load(Relaxed),
             throttles: self.throttles.load(Relaxed),
+            left_over: self.left_over.load(Relaxed),
             retries: self.retries.load(Relaxed),
             metadata_refreshes: self.metadata.load(Relaxed),
             metadata_failures: self.metadata_failed.load(Relaxed),
@@ -126,6 +130,8 @@ pub struct Stats {
     pub authentications: u64,
     /// Answers that asked us to be quiet.
     pub throttles: u64,
+    /// Answers with bytes after what their version says.
+    pub left_over: u64,
     /// Requests that were sent again.
     pub retries: u64,
     /// Refreshes of metadata that brought some.

@@ -120,6 +120,11 @@ pub struct Segments {
 }
 
 impl Segments {
+    /// Bytes as a frame, with their length before them. There must be less than 2 GiB.
+    pub(crate) fn framed(bytes: Bytes) -> Self {
+        Self { buf: (bytes.len() as u32).to_be_bytes().to_vec().into(), shared: vec![(4, bytes)] }
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.buf.len() + self.shared.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()

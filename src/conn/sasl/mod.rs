@@ -4,6 +4,7 @@
 //! authentication of each connection, the first and those that renew it (KIP-368). Sessions know
 //! tokens and no sockets: the connection's driver carries what they say.
 
+pub(crate) use crate::error::quoted;
 use crate::net::BoxFuture;
 use crate::{Error, Result, Secret};
 
@@ -60,14 +61,6 @@ pub(crate) fn check_token_len(whose: &str, len: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::limit(format!("{whose} SASL token has {len} bytes, at most {TOKEN_MAX}")))
-}
-
-/// A peer's words as an error may carry them: escaped, and cut to what a person reads.
-pub(crate) fn quoted(words: &[u8]) -> String {
-    const SHOWN_MAX: usize = 256;
-    let shown = words.get(..SHOWN_MAX).unwrap_or(words);
-    let dots = if shown.len() < words.len() { ".." } else { "" };
-    format!("\"{}\"{dots}", String::from_utf8_lossy(shown).escape_debug())
 }
 
 /// What a session says to a token for which it is not its turn.
