@@ -33,6 +33,8 @@ pub mod net;
 #[cfg(feature = "protocol")]
 pub mod protocol;
 pub mod records;
+#[cfg(feature = "client")]
+mod secret;
 #[cfg_attr(
     not(feature = "protocol"),
     allow(dead_code, unreachable_pub, unused_imports, reason = "the client takes what it needs")
@@ -41,6 +43,8 @@ mod wire;
 
 pub use error::{Error, Result};
 pub use error_code::ErrorCode;
+#[cfg(feature = "client")]
+pub use secret::Secret;
 
 /// The README's examples, compiled and run.
 #[cfg(doctest)]
