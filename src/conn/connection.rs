@@ -225,7 +225,12 @@ impl Connection {
         }
     }
 
-    fn told<R: Request>(&self, version: i16, started: Instant, result: Result<R::Response>) -> Result<R::Response> {
+    fn told<R: Request>(
+        &self,
+        version: i16,
+        started: Instant,
+        result: Result<R::Response>,
+    ) -> Result<R::Response> {
         let (broker, api) = (Arc::clone(&self.0.broker), R::KEY);
         match result {
             Ok(response) => {

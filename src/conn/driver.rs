@@ -61,7 +61,9 @@ async fn open(shared: &Arc<Shared>, start: Start, began: Instant) -> Result<Driv
         && !config.sasl_in_the_clear
     {
         let name = mechanism.name();
-        return Err(Error::auth(format!("{name} would show a secret without TLS, and was not told that it may")));
+        return Err(Error::auth(format!(
+            "{name} would show a secret without TLS, and was not told that it may"
+        )));
     }
     let machine = Machine::start(Arc::clone(config), expected, ask_version, setup_by, chance, clock::now())?;
     let frames = Frames::new(config.early_frame_max);
@@ -74,7 +76,16 @@ async fn open(shared: &Arc<Shared>, start: Start, began: Instant) -> Result<Driv
     core.outbox = Some(Outbox::new(writer));
     drop(core);
     let timer = Box::pin(clock::sleep_until(setup_by));
-    Ok(Driver { shared: Arc::clone(shared), reader, frames, peer, session: Talk::Nobody, timer, began, said_at: began })
+    Ok(Driver {
+        shared: Arc::clone(shared),
+        reader,
+        frames,
+        peer,
+        session: Talk::Nobody,
+        timer,
+        began,
+        said_at: began,
+    })
 }
 
 /// A session, as far as it has come.
@@ -137,7 +148,10 @@ impl Driver {
         });
         let mut core = self.shared.lock();
         if let Some(machine) = &mut core.machine {
-            machine.handle_said(token.as_ref().map(|t| t.as_ref().map(Secret::expose)).map_err(Clone::clone), clock::now());
+            machine.handle_said(
+                token.as_ref().map(|t| t.as_ref().map(Secret::expose)).map_err(Clone::clone),
+                clock::now(),
+            );
         }
         true
     }
@@ -187,7 +201,8 @@ impl Driver {
         // Woken at least once in a while, so that a request on an idle connection need not wake us only to
         // say how long it waits.
         let latest = now + self.shared.config.request_timeout;
-        let armed = core.machine.as_ref().and_then(Machine::poll_timeout).map_or(latest, |due| due.min(latest));
+        let armed =
+            core.machine.as_ref().and_then(Machine::poll_timeout).map_or(latest, |due| due.min(latest));
         if core.armed != Some(armed) {
             core.armed = Some(armed);
             self.timer.as_mut().reset(armed.into());

@@ -14,11 +14,11 @@ use bytes::Bytes;
 use super::config::Config;
 use super::sasl::check_token_len;
 use super::versions::Versions;
+use crate::error::quoted;
 use crate::frame::{Answer, Pending, encode_request};
 use crate::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::messages::sasl_authenticate::SaslAuthenticateRequest;
 use crate::messages::sasl_handshake::SaslHandshakeRequest;
-use crate::error::quoted;
 use crate::wire::{ApiKey, Encode, Request, Segments, Str};
 use crate::{Error, ErrorCode, Result};
 
@@ -222,7 +222,8 @@ impl Handshake {
         // Never another mechanism than the one configured, whatever the broker lists.
         let listed = answer.mechanisms.iter().any(|theirs| theirs.as_str() == ours);
         if code != ErrorCode::NONE || !listed {
-            let theirs: Vec<String> = answer.mechanisms.iter().take(16).map(|name| quoted(name.as_bytes())).collect();
+            let theirs: Vec<String> =
+                answer.mechanisms.iter().take(16).map(|name| quoted(name.as_bytes())).collect();
             let theirs = theirs.join(", ");
             return Err(Error::auth(format!("the broker does not take {ours}; it takes {theirs}")));
         }

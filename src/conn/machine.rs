@@ -154,7 +154,9 @@ impl<W: Waiter> Machine<W> {
     pub(super) fn submit(&mut self, waiter: W, request: Prepared, now: Instant) -> Result<(), (W, Error)> {
         match self.phase {
             Phase::Dead | Phase::Closing => return Err((waiter, Error::io("the connection is closed"))),
-            Phase::Opening => return Err((waiter, Error::internal("a request before the connection is ready"))),
+            Phase::Opening => {
+                return Err((waiter, Error::internal("a request before the connection is ready")));
+            }
             Phase::Ready | Phase::Renewing => {}
         }
         self.last_used = now;
@@ -164,7 +166,10 @@ impl<W: Waiter> Machine<W> {
             self.parked.push_back(Parked { waiter, request });
         } else {
             let parked = self.parked.len();
-            return Err((waiter, Error::limit(format!("{parked} requests wait for this connection already"))));
+            return Err((
+                waiter,
+                Error::limit(format!("{parked} requests wait for this connection already")),
+            ));
         }
         Ok(())
     }
@@ -226,7 +231,8 @@ impl<W: Waiter> Machine<W> {
         match self.phase {
             Phase::Dead => return,
             Phase::Opening | Phase::Renewing if now >= self.setup_by => {
-                let what = if self.authenticated { "renewing the authentication" } else { "making the connection" };
+                let what =
+                    if self.authenticated { "renewing the authentication" } else { "making the connection" };
                 return self.die(Error::timeout(what));
             }
             _ => {}
@@ -281,7 +287,8 @@ impl<W: Waiter> Machine<W> {
         let renew = self.renew_at.filter(|_| self.phase == Phase::Ready);
         let quiet = self.quiet_until.filter(|_| !self.parked.is_empty());
         let parked = self.parked.iter().filter_map(|parked| parked.request.deadline).min();
-        let idle = (self.phase == Phase::Ready && self.is_unused()).then(|| self.last_used + self.config.idle_max);
+        let idle =
+            (self.phase == Phase::Ready && self.is_unused()).then(|| self.last_used + self.config.idle_max);
         [setup, renew, quiet, parked, idle, self.earliest].into_iter().flatten().min()
     }
 
@@ -343,12 +350,14 @@ impl<W: Waiter> Machine<W> {
             if flight.deadline.is_some_and(|deadline| now >= deadline) {
                 flight.deadline = None;
                 if let Owner::User(waiter) = std::mem::replace(&mut flight.owner, Owner::Nobody) {
-                    let error = Error::timeout(format!("no answer to {} yet", flight.pending.key)).maybe_done();
+                    let error =
+                        Error::timeout(format!("no answer to {} yet", flight.pending.key)).maybe_done();
                     self.outputs.push_back(Output::Failed(waiter, error));
                 }
             }
         }
-        let firsts = self.flights.iter().map(|flight| flight.deadline.map_or(flight.stuck, |d| d.min(flight.stuck)));
+        let firsts =
+            self.flights.iter().map(|flight| flight.deadline.map_or(flight.stuck, |d| d.min(flight.stuck)));
         self.earliest = firsts.min();
     }
 

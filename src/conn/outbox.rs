@@ -62,7 +62,8 @@ impl Outbox {
             1 => writer.poll_write(cx, self.pieces.front().map_or(&[], |piece| piece)),
             _ => {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-                let filled = slices.iter_mut().zip(&self.pieces).map(|(slice, piece)| *slice = IoSlice::new(piece));
+                let filled =
+                    slices.iter_mut().zip(&self.pieces).map(|(slice, piece)| *slice = IoSlice::new(piece));
                 let count = filled.count();
                 writer.poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
             }
@@ -133,7 +134,8 @@ mod tests {
         let mut expected = Vec::new();
         for step in [1, 7, 999, 100_000] {
             let got = std::sync::Arc::default();
-            let mut outbox = Outbox::new(Box::new(Slow { got: std::sync::Arc::clone(&got), step, busy: false }));
+            let mut outbox =
+                Outbox::new(Box::new(Slow { got: std::sync::Arc::clone(&got), step, busy: false }));
             expected.clear();
             for n in 0..3_u8 {
                 let mut writer = Writer::default();

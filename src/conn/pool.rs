@@ -1,0 +1,282 @@
+//! The connections of one client: to each broker one for each use, made when first wanted, shared by
+//! all, and made again after they end, with growing pauses after failures.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::config::Config;
+use super::connection::Connection;
+use super::driver::{self, Start};
+use super::handshake::Expected;
+use super::reconnect::Reconnect;
+use crate::net::task::{self, Task};
+use crate::net::{Address, Dialer, Origin};
+use crate::observe::{Hub, Use};
+use crate::wire::{ApiKey, Str};
+use crate::{Error, Result};
+
+/// The newest version in which we ask what versions there are.
+const ASK_VERSION: i16 = 5;
+
+/// To whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Target {
+    /// A broker that metadata names.
+    Broker(i32),
+    /// One of the addresses that the user gave, by its place among them.
+    Bootstrap(usize),
+}
+
+/// All connections of one client. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Pool(Arc<Inner>);
+
+struct Inner {
+    config: Arc<Config>,
+    dialer: Dialer,
+    hub: Hub,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    slots: BTreeMap<(Target, Use), Slot>,
+    bootstrap: Vec<Address>,
+    brokers: BTreeMap<i32, Address>,
+    cluster: Option<Str>,
+    closed: bool,
+    chance: u64,
+    /// Ended or closing, kept until their tasks are done.
+    retired: Vec<(Connection, Task)>,
+}
+
+/// The connection of one use to one broker, and what is remembered from those before.
+#[derive(Default)]
+struct Slot {
+    current: Option<(Connection, Task)>,
+    address: Option<Address>,
+    reconnect: Reconnect,
+    /// The broker breaks off when it is asked for versions in a newer form.
+    old: bool,
+    /// The end of the current connection was taken note of.
+    noted: bool,
+}
+
+impl Pool {
+    /// No connection yet. `seed` is any number; pauses are drawn from it.
+    pub(crate) fn new(config: Config, dialer: Dialer, hub: Hub, bootstrap: Vec<Address>, seed: u64) -> Self {
+        let state = State { bootstrap, chance: seed, ..State::default() };
+        Self(Arc::new(Inner { config: Arc::new(config), dialer, hub, state: Mutex::new(state) }))
+    }
+
+    /// The settings of its connections.
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// How many addresses the user gave.
+    pub(crate) fn bootstrap_len(&self) -> usize {
+        self.0.lock().bootstrap.len()
+    }
+
+    /// Other addresses to begin from.
+    pub(crate) fn set_bootstrap(&self, addresses: Vec<Address>) {
+        let mut state = self.0.lock();
+        if state.bootstrap != addresses {
+            state.bootstrap = addresses;
+            state.retire(|target| matches!(target, Target::Bootstrap(_)));
+        }
+    }
+
+    /// Where brokers are now. Connections to brokers that have moved, or are gone, finish what they
+    /// have and end.
+    pub(crate) fn set_brokers(&self, brokers: BTreeMap<i32, Address>, cluster: Option<Str>) {
+        let mut state = self.0.lock();
+        if cluster.is_some() {
+            state.cluster = cluster;
+        }
+        if state.brokers == brokers {
+            return;
+        }
+        let before = std::mem::replace(&mut state.brokers, brokers);
+        let State { brokers: now, .. } = &*state;
+        let moved: Vec<i32> =
+            before.iter().filter(|(id, at)| now.get(id) != Some(at)).map(|(id, _)| *id).collect();
+        state.retire(|target| matches!(target, Target::Broker(id) if moved.contains(id)));
+    }
+
+    /// A ready connection: the one there is, or a new one. Safe to drop: what was begun goes on for others.
+    ///
+    /// # Errors
+    /// Why the connection could not be made; [`is_closed`](Error::is_closed) after the pool was closed.
+    pub(crate) async fn connection(&self, target: Target, kind: Use) -> Result<Connection> {
+        let connection = self.current(target, kind)?;
+        match connection.ready().await {
+            Ok(_) => Ok(connection),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The version of an API to use with a broker, from any connection to it that is ready.
+    pub(crate) fn known_version(&self, target: Target, key: ApiKey) -> Option<Result<i16>> {
+        let state = self.0.lock();
+        let mut slots = state.slots.range((target, Use::General)..).take_while(|((t, _), _)| *t == target);
+        let versions = slots.find_map(|(_, slot)| slot.current.as_ref()?.0.0.versions.get().cloned())?;
+        Some(versions.version_of(key))
+    }
+
+    /// Requests that wait on all connections to a broker; none if there is no connection.
+    pub(crate) fn load(&self, target: Target) -> Option<usize> {
+        let state = self.0.lock();
+        let slots = state.slots.range((target, Use::General)..).take_while(|((t, _), _)| *t == target);
+        let open = slots
+            .filter_map(|(_, slot)| slot.current.as_ref())
+            .filter(|(connection, _)| connection.is_open());
+        open.map(|(connection, _)| connection.load()).reduce(|a, b| a + b)
+    }
+
+    /// Takes no more requests, waits until those under way are done, and ends all connections; what is
+    /// not done by the deadline is broken off. Safe to drop, and to call again.
+    pub(crate) async fn close(&self, deadline: Instant) {
+        let waiting: Vec<Connection> = {
+            let mut state = self.0.lock();
+            state.closed = true;
+            state.retire(|_| true);
+            state.retired.iter().map(|(connection, _)| connection.clone()).collect()
+        };
+        let all = async {
+            for connection in &waiting {
+                connection.ended().await;
+            }
+        };
+        let _ = tokio::time::timeout_at(deadline.into(), all).await;
+        // Dropping a task ends it, and fails what waits on its connection.
+        let retired = std::mem::take(&mut self.0.lock().retired);
+        drop(retired);
+    }
+
+    fn current(&self, target: Target, kind: Use) -> Result<Connection> {
+        let mut state = self.0.lock();
+        let state = &mut *state;
+        if state.closed {
+            return Err(Error::closed("the client was closed"));
+        }
+        state.retired.retain(|(connection, _)| connection.end_of().is_none());
+        let (address, origin) = match target {
+            Target::Bootstrap(place) => (state.bootstrap.get(place), Origin::Bootstrap),
+            Target::Broker(id) => (state.brokers.get(&id), Origin::Advertised),
+        };
+        let Some(address) = address.cloned() else {
+            return Err(Error::io(format!("no address is known for {target:?}")));
+        };
+        let slot = state.slots.entry((target, kind)).or_default();
+        if let Some((connection, _)) = &slot.current
+            && connection.is_open()
+        {
+            return Ok(connection.clone());
+        }
+        state.chance = next_chance(state.chance);
+        slot.note_end(&self.0.config, state.chance);
+        state.retired.extend(slot.current.take());
+        let expected = match target {
+            Target::Broker(id) => Expected { node: Some(id), cluster: state.cluster.clone() },
+            Target::Bootstrap(_) => Expected { node: None, cluster: state.cluster.clone() },
+        };
+        Ok(self.open(slot, (target, kind), (address, origin), expected, state.chance))
+    }
+
+    fn open(
+        &self,
+        slot: &mut Slot,
+        (target, kind): (Target, Use),
+        (address, origin): (Address, Origin),
+        expected: Expected,
+        chance: u64,
+    ) -> Connection {
+        let config = &self.0.config;
+        let broker: Arc<str> = match target {
+            Target::Broker(id) => format!("{id} ({address})").into(),
+            Target::Bootstrap(_) => address.to_string().into(),
+        };
+        let connection = Connection::new(broker, kind, self.0.hub.clone(), Arc::clone(config));
+        if slot.address.as_ref() != Some(&address) {
+            slot.reconnect = Reconnect::default();
+        }
+        let start = Start {
+            dialer: self.0.dialer.clone(),
+            address: address.clone(),
+            origin,
+            expected,
+            not_before: slot.reconnect.not_before(),
+            setup_timeout: slot.reconnect.setup_timeout(config),
+            ask_version: if slot.old { 0 } else { ASK_VERSION },
+            chance,
+        };
+        let task = task::spawn(driver::run(Arc::clone(&connection.0), start));
+        slot.address = Some(address);
+        slot.current = Some((connection.clone(), task));
+        slot.noted = false;
+        connection
+    }
+}
+
+impl Slot {
+    /// Remembers how the connection ended that was here, for the pause before the next.
+    fn note_end(&mut self, config: &Config, chance: u64) {
+        let Some((connection, _)) = &self.current else { return };
+        let Some(ended) = connection.end_of() else { return };
+        if std::mem::replace(&mut self.noted, true) {
+            return;
+        }
+        if connection.0.versions.get().is_some() {
+            self.reconnect.succeeded();
+        } else {
+            self.reconnect.failed(config, chance, ended.at);
+            // Asked in the first form once; if that fails too, the next attempt begins anew.
+            self.old = ended.old && !self.old;
+        }
+    }
+}
+
+impl State {
+    /// Lets connections finish and end.
+    fn retire(&mut self, which: impl Fn(&Target) -> bool) {
+        for ((target, _), slot) in &mut self.slots {
+            if which(target)
+                && let Some((connection, task)) = slot.current.take()
+            {
+                connection.close();
+                self.retired.push((connection, task));
+            }
+        }
+        self.slots.retain(|(target, _), _| !which(target));
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The next number of a sequence that looks random (a step of splitmix64).
+fn next_chance(before: u64) -> u64 {
+    let mut z = before.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.0.lock();
+        let open: Vec<_> =
+            state.slots.iter().filter(|(_, slot)| slot.current.is_some()).map(|(to, _)| *to).collect();
+        f.debug_struct("Pool")
+            .field("connections", &open)
+            .field("closed", &state.closed)
+            .finish_non_exhaustive()
+    }
+}
