@@ -30,6 +30,8 @@ mod process;
 mod ready;
 /// A folder that disappears with its owner.
 pub mod run_dir;
+/// Skips that are seen.
+mod skip;
 /// What is true of which release.
 mod version;
 
@@ -38,4 +40,5 @@ pub use failure::Failure;
 pub use jars::fetch;
 pub use listener::{Listener, Mechanism, Transport};
 pub use process::wait_a_little;
+pub use skip::{skip, unless_skipped};
 pub use version::{SEEN_TO_WORK, Version};

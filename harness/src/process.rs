@@ -1,7 +1,6 @@
 //! Child processes: each with a log, and with its number in the folder's `pids/` for the guard.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -125,15 +124,19 @@ pub(crate) fn tail(dir: &Path, name: &str) -> String {
     shown.fold(String::new(), |all, line| all + line + "\n")
 }
 
+/// Whether any of these words are in a log.
+pub(crate) fn log_has(dir: &Path, name: &str, words: &[&str]) -> bool {
+    let text = fs::read(dir.join(format!("{name}.log"))).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    words.iter().any(|words| text.contains(words))
+}
+
 /// Whether a log tells that somebody else had the port.
 pub(crate) fn lost_its_port(dir: &Path) -> bool {
-    let logs = fs::read_dir(dir).into_iter().flatten().flatten();
-    logs.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "log")).any(|entry| {
-        let text: io::Result<Vec<u8>> = fs::read(entry.path());
-        let text = text.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        ["BindException", "Address already in use"].iter().any(|words| text.contains(words))
-    })
+    let files = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    files
+        .filter_map(|file| file.to_str().and_then(|name| name.strip_suffix(".log")).map(str::to_owned))
+        .any(|name| log_has(dir, &name, &["BindException", "Address already in use"]))
 }
 
 /// The pause between two questions to somebody who tells nothing by himself.

@@ -14,7 +14,7 @@ use super::plan::{Plan, Ports, Quorum};
 use super::properties::server_properties;
 use crate::failure::{Failure, Result, broken};
 use crate::listener::Listener;
-use crate::process::{Process, lost_its_port, run, tail, wait_a_little};
+use crate::process::{Process, log_has, lost_its_port, run, tail, wait_a_little};
 use crate::{ports, ready};
 
 /// How long a broker may take until it answers.
@@ -190,7 +190,11 @@ impl Node {
                 Ok(known) => format!("it knows only {known:?}"),
                 Err(error) => error.to_string(),
             };
-            let alive = self.state().process.as_mut().is_some_and(Process::is_alive);
+            let mut alive = self.state().process.as_mut().is_some_and(Process::is_alive);
+            if !alive && self.was_too_early() {
+                self.launch()?;
+                alive = true;
+            }
             if !alive || Instant::now() > deadline {
                 let how = if alive { "is not ready" } else { "died" };
                 let log = tail(&self.plan.dir, &self.log_name());
@@ -199,6 +203,12 @@ impl Node {
             }
             wait_a_little();
         }
+    }
+
+    /// With a `ZooKeeper`, old releases end at once if their killed predecessor still counts as alive.
+    fn was_too_early(&self) -> bool {
+        matches!(self.plan.quorum, Quorum::ZooKeeper { .. })
+            && log_has(&self.plan.dir, &self.log_name(), &["NodeExists", "is already registered"])
     }
 
     /// Prepares its folder for the first start.

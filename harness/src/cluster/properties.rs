@@ -9,13 +9,12 @@ use std::path::Path;
 use super::plan::{INTERNAL, Plan, Ports, Quorum};
 use crate::listener::Listener;
 
-/// Timeouts of a cluster of several nodes, so that it sees a dead one within seconds. A single node keeps
+/// Timeouts of a quorum of several nodes, so that it sees a dead one within seconds. A single node keeps
 /// Kafka's, since nobody could take over from it.
-const QUICK_FAILOVER: [(&str, &str); 4] = [
+const QUICK_FAILOVER: [(&str, &str); 3] = [
     ("broker.session.timeout.ms", "4000"),
     ("broker.heartbeat.interval.ms", "500"),
     ("controller.quorum.election.timeout.ms", "1000"),
-    ("zookeeper.session.timeout.ms", "4000"),
 ];
 
 /// The whole text for one node, which keeps its data in `data`.
@@ -40,6 +39,8 @@ pub(crate) fn server_properties(plan: &Plan, id: i32, ports: &Ports, data: &Path
             add("broker.id", id.to_string());
             add("zookeeper.connect", format!("127.0.0.1:{port}"));
             add("zookeeper.connection.timeout.ms", "60000".to_owned());
+            // So long does a killed broker count as alive, and cannot come back.
+            add("zookeeper.session.timeout.ms", "4000".to_owned());
         }
     }
     add("listeners", bound.join(","));
@@ -95,7 +96,7 @@ fn common(plan: &Plan) -> Vec<(String, String)> {
         lines.insert("share.coordinator.state.topic.replication.factor", &copies);
         lines.insert("share.coordinator.state.topic.min.isr", in_sync);
     }
-    if plan.nodes > 1 {
+    if plan.nodes > 1 && matches!(plan.quorum, Quorum::Kraft { .. }) {
         lines.extend(QUICK_FAILOVER);
     }
     lines.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
@@ -179,8 +180,7 @@ pub(super) mod tests {
         assert_eq!(one["zookeeper.connect"], "127.0.0.1:2181");
         assert_eq!(one["listener.security.protocol.map"], "INTERNAL:PLAINTEXT,PLAINTEXT:PLAINTEXT");
         assert_eq!(one["offsets.topic.replication.factor"], "1");
-        for absent in
-            ["process.roles", "zookeeper.session.timeout.ms", "share.coordinator.state.topic.min.isr"]
+        for absent in ["process.roles", "broker.session.timeout.ms", "share.coordinator.state.topic.min.isr"]
         {
             assert!(!one.contains_key(absent), "{absent}");
         }
