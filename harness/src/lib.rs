@@ -14,6 +14,8 @@
 
 #![forbid(unsafe_code)]
 
+/// Certificates, good and bad.
+mod certs;
 /// A cluster, its builder and its nodes.
 mod cluster;
 /// Why there is no broker.
@@ -35,7 +37,8 @@ mod skip;
 /// What is true of which release.
 mod version;
 
-pub use cluster::{Builder, Cluster, Node};
+pub use certs::{Certificates, Identity, KEY_PASSWORD};
+pub use cluster::{Builder, Cluster, Node, PASSWORD, USER};
 pub use failure::Failure;
 pub use jars::fetch;
 pub use listener::{Listener, Mechanism, Transport};

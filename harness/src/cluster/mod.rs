@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use crate::certs::{Certificates, Identity};
 use crate::failure::{Failure, Result, broken};
 use crate::jars::{fetch, need};
 use crate::listener::{Listener, Mechanism};
 use crate::ports;
-use crate::process::{Process, lost_its_port, tail};
+use crate::process::{Process, lost_its_port, run, tail};
 use crate::run_dir::{RunDir, new_dir};
 use crate::version::Version;
 
@@ -25,11 +26,20 @@ mod node;
 mod plan;
 /// What a node is told.
 mod properties;
+/// What secured listeners want.
+mod security;
 
 pub use node::Node;
 use node::{ATTEMPTS, java, log4j_file};
-use plan::{Plan, Ports, Quorum, Security};
+use plan::{Plan, Ports, Quorum};
 use properties::{LOG4J, zookeeper_properties};
+use security::{Security, Stores};
+
+/// The user that a cluster has if none was asked for.
+pub const USER: &str = "weir";
+
+/// The password of [`USER`].
+pub const PASSWORD: &str = "weir-secret";
 
 /// At most so many nodes: each takes half a gigabyte.
 const NODES_MAX: usize = 9;
@@ -96,6 +106,21 @@ impl Builder {
         self
     }
 
+    /// A user for PLAIN and SCRAM (default, without any: [`USER`] with [`PASSWORD`]). Letters, digits and hyphens
+    /// only, since the pair goes through several of Java's formats.
+    #[must_use]
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.security.users.push((name.into(), password.into()));
+        self
+    }
+
+    /// The certificate that all brokers show (default: [`Identity::Server`], which is in order).
+    #[must_use]
+    pub fn identity(mut self, whose: Identity) -> Self {
+        self.security.identity = whose;
+        self
+    }
+
     /// The port of the first node's first listener, the next port for the next node (default: free ones).
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
@@ -126,8 +151,9 @@ impl Builder {
         let mut attempt = 1;
         loop {
             let run_dir = RunDir::take(dir.clone())?;
-            let plan = self.plan(&version, &jars, run_dir.path())?;
-            let started = Cluster::launch(plan, &run_dir, self.port);
+            let mut plan = self.plan(&version, &jars, run_dir.path())?;
+            prepare(&mut plan)?;
+            let started = Cluster::launch(plan, self.port);
             match started {
                 Ok((nodes, plan, zookeeper)) => {
                     return Ok(Cluster { nodes, plan, _zookeeper: zookeeper, run_dir });
@@ -166,8 +192,33 @@ impl Builder {
             quorum,
             nodes: self.nodes,
             security: self.security.clone(),
+            certificates: None,
+            stores: None,
         })
     }
+}
+
+/// Writes what all nodes share.
+fn prepare(plan: &mut Plan) -> Result<()> {
+    let log4j = log4j_file(&plan.dir);
+    fs::write(&log4j, LOG4J).map_err(broken(log4j.display()))?;
+    if plan.security.users.is_empty() {
+        plan.security.users.push((USER.to_owned(), PASSWORD.to_owned()));
+    }
+    let harmless =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if let Some((name, _)) = plan.security.users.iter().find(|(n, p)| !harmless(n) || !harmless(p)) {
+        return Err(Failure::Broken(format!("user {name:?}: letters, digits and hyphens only")));
+    }
+    if plan.has_sasl(|_| true) {
+        security::write_jaas(plan)?;
+    }
+    if security::want_certificates(&plan.listeners) {
+        let certificates = Certificates::generate(plan.dir.join("certificates"))?;
+        plan.stores = Some(Stores::make(plan, &certificates)?);
+        plan.certificates = Some(certificates);
+    }
+    Ok(())
 }
 
 /// Sixteen bytes in URL-safe base64, the way Kafka writes them: letters alone are that too, if the last stands
@@ -200,13 +251,7 @@ impl Cluster {
         }
     }
 
-    fn launch(
-        plan: Plan,
-        run_dir: &RunDir,
-        port: Option<u16>,
-    ) -> Result<(Vec<Node>, Arc<Plan>, Option<Process>)> {
-        let log4j = log4j_file(run_dir.path());
-        fs::write(&log4j, LOG4J).map_err(broken(log4j.display()))?;
+    fn launch(plan: Plan, port: Option<u16>) -> Result<(Vec<Node>, Arc<Plan>, Option<Process>)> {
         let plan = Arc::new(plan);
         let mut nodes = Vec::new();
         for (id, offset) in (1..=plan.nodes as i32).zip(0..) {
@@ -214,6 +259,7 @@ impl Cluster {
             nodes.push(Node::new(id, Arc::clone(&plan), ports));
         }
         let mut zookeeper = launch_zookeeper(&plan)?;
+        add_scram_users(&plan)?;
         // A format is a Java of its own; they do not disturb each other.
         thread::scope(|scope| {
             let formats: Vec<_> = nodes.iter().map(|node| scope.spawn(|| node.format())).collect();
@@ -257,9 +303,27 @@ impl Cluster {
         self.nodes.iter().filter_map(|node| node.advertised(listener)).collect()
     }
 
+    /// The same as a user writes it, `host:port,host:port`: with the host's name where the mechanism needs one.
+    pub fn bootstrap_text(&self, listener: Listener) -> String {
+        let all = self.bootstrap(listener);
+        let all: Vec<_> =
+            all.iter().map(|address| format!("{}:{}", listener.host(), address.port())).collect();
+        all.join(",")
+    }
+
     /// The listeners, as they were asked for.
     pub fn listeners(&self) -> &[Listener] {
         &self.plan.listeners
+    }
+
+    /// The certificates of the brokers and their clients; `None` if no listener has TLS.
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.plan.certificates.as_ref()
+    }
+
+    /// The users of PLAIN and SCRAM with their passwords.
+    pub fn users(&self) -> &[(String, String)] {
+        &self.plan.security.users
     }
 
     /// The folder with the jars; Java's own clients of that release are among them.
@@ -281,6 +345,18 @@ fn launch_zookeeper(plan: &Plan) -> Result<Option<Process>> {
     let mut java = java(plan);
     java.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(file);
     Process::spawn(&plan.dir, "zookeeper", &java).map(Some)
+}
+
+/// In `KRaft` they come while formatting; here they go straight into the `ZooKeeper`, before any broker reads it.
+fn add_scram_users(plan: &Plan) -> Result<()> {
+    let Quorum::ZooKeeper { port } = plan.quorum else { return Ok(()) };
+    for (name, config) in security::scram_configs(plan) {
+        let mut java = java(plan);
+        java.args(["kafka.admin.ConfigCommand", "--zookeeper"]).arg(format!("127.0.0.1:{port}"));
+        java.args(["--alter", "--entity-type", "users", "--entity-name", &name, "--add-config", &config]);
+        run(&plan.dir, "users", &java)?;
+    }
+    Ok(())
 }
 
 /// All at once, since controllers need each other.

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 
 use super::plan::{Plan, Ports, Quorum};
 use super::properties::server_properties;
+use super::security;
 use crate::failure::{Failure, Result, broken};
 use crate::listener::Listener;
 use crate::process::{Process, log_has, lost_its_port, run, tail, wait_a_little};
@@ -218,6 +219,7 @@ impl Node {
         let Quorum::Kraft { cluster_id, .. } = &self.plan.quorum else { return Ok(()) };
         let mut java = java(&self.plan);
         java.args(["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c"]).arg(self.properties_file());
+        java.args(security::scram_arguments(&self.plan));
         run(&self.plan.dir, &format!("format-{}", self.id), &java)
     }
 
@@ -277,6 +279,7 @@ pub(crate) fn java(plan: &Plan) -> Command {
     java.arg("-Dzookeeper.jmx.log4j.disable=true")
         .arg(format!("-Dlog4j.configuration=file:{}", log4j_file(&plan.dir).display()))
         .arg("-Dorg.slf4j.simpleLogger.showDateTime=true")
+        .args(security::java_flags(plan))
         .arg("-cp")
         .arg(plan.jars.join("*"));
     java

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use super::security::{Security, Stores};
+use crate::certs::Certificates;
 use crate::listener::{Listener, Mechanism};
 use crate::version::Version;
 
@@ -27,6 +29,9 @@ pub(crate) struct Plan {
     /// How many nodes the cluster begins with; replication factors follow from it.
     pub(crate) nodes: usize,
     pub(crate) security: Security,
+    /// Made once the folder is there, if a listener has TLS.
+    pub(crate) certificates: Option<Certificates>,
+    pub(crate) stores: Option<Stores>,
 }
 
 /// Who keeps the cluster's state.
@@ -36,13 +41,6 @@ pub(crate) enum Quorum {
     Kraft { voters: Vec<(i32, u16)>, cluster_id: String },
     /// One `ZooKeeper` of the release's own at this port.
     ZooKeeper { port: u16 },
-}
-
-/// What the secured listeners need.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Security {
-    /// Names and passwords.
-    pub(crate) users: Vec<(String, String)>,
 }
 
 /// The ports of one node. They stay the same over a restart, unless it is told to move.

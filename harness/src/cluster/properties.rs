@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::plan::{INTERNAL, Plan, Ports, Quorum};
+use super::security;
 use crate::listener::Listener;
 
 /// Timeouts of a quorum of several nodes, so that it sees a dead one within seconds. A single node keeps
@@ -47,6 +48,7 @@ pub(crate) fn server_properties(plan: &Plan, id: i32, ports: &Ports, data: &Path
     add("advertised.listeners", std::mem::take(&mut told).join(","));
     add("listener.security.protocol.map", map.join(","));
     add("inter.broker.listener.name", INTERNAL.to_owned());
+    lines.extend(security::lines(plan));
     lines.extend(plan.properties.iter().cloned());
     lines.iter().fold(String::new(), |mut text, (key, value)| {
         let _ = writeln!(text, "{key}={value}");
@@ -122,7 +124,7 @@ log4j.appender.out.layout.ConversionPattern=%d %p %c %m%n
 pub(super) mod tests {
     use std::net::SocketAddr;
 
-    use super::super::plan::Security;
+    use super::super::security::Security;
     use super::*;
 
     pub(crate) fn plan(version: &str, nodes: usize, quorum: Quorum, listeners: &[Listener]) -> Plan {
@@ -136,6 +138,8 @@ pub(super) mod tests {
             quorum,
             nodes,
             security: Security::default(),
+            certificates: None,
+            stores: None,
         }
     }
 
