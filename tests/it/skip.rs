@@ -1,30 +1,4 @@
-//! Skips are never silent: each is a line on standard error that begins with `skipped:` and carries its
-//! number, whether or not the test's output is captured.
-//!
-//! With `WEIR_SKIPS=deny` a skip is a failure. The CI sets it where Java and Maven are there, so that a
-//! broken harness cannot pass as a poor machine.
+//! Skips are never silent: the harness prints each as a line that begins with `skipped:`, and with
+//! `WEIR_SKIPS=deny` a skip is a failure.
 
-use std::io::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-
-/// Says that `what` was not tested, and why. The test then returns.
-pub(crate) fn skip(what: &str, why: &str) {
-    let denied = std::env::var_os("WEIR_SKIPS").is_some_and(|value| value == "deny");
-    assert!(!denied, "skips are denied here, but {what} would be skipped: {why}");
-    let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-    // Not `eprintln!`: the test runner would swallow that in a test that passes. One write, so that the
-    // lines of tests that run side by side do not mix.
-    let line = line(what, why, count);
-    drop(std::io::stderr().lock().write_all(line.as_bytes()));
-}
-
-fn line(what: &str, why: &str, count: usize) -> String {
-    format!("skipped: {what}: {} (skip {count})\n", why.trim())
-}
-
-#[test]
-fn a_skip_is_one_line_that_can_be_counted() {
-    assert_eq!(line("broker 4.4.0", "no java\n", 2), "skipped: broker 4.4.0: no java (skip 2)\n");
-}
+pub(crate) use weir_kafka_harness::skip;

@@ -3,7 +3,9 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use super::{Broker, Failure, VERSIONS, last_line, shared, unless_skipped};
+use weir_kafka_harness::{Failure, unless_skipped};
+
+use super::{Broker, VERSIONS, shared};
 
 /// One row of an `ApiVersions` response: key, lowest and highest version.
 type Range = (i16, i16, i16);
@@ -36,26 +38,21 @@ fn a_version_is_started_once() {
 fn a_broker_ends_with_its_owner_and_leaves_nothing() {
     let version = VERSIONS[1];
     let started = Broker::start(version, &["num.partitions=3"]);
-    let Some(broker) = unless_skipped(version, started) else { return };
-    let properties = std::fs::read_to_string(broker.dir.join("server.properties")).unwrap();
+    let Some(broker) = unless_skipped(&format!("broker {version}"), started) else { return };
+    let properties = std::fs::read_to_string(broker.cluster.node(1).properties_file()).unwrap();
     assert!(properties.contains("\nnum.partitions=3\n"), "{properties}");
     assert!(!api_versions(&mut broker.connect()).is_empty());
-    let ended = broker.end();
-    assert!(ended.status.success(), "{}", ended.status);
-    assert!(TcpStream::connect(ended.bootstrap).is_err(), "something still listens");
-    assert!(!ended.dir.exists(), "{} is still there", ended.dir.display());
+    let (bootstrap, dir) = (broker.bootstrap, broker.cluster.dir().to_owned());
+    assert!(dir.exists());
+    drop(broker);
+    assert!(TcpStream::connect(bootstrap).is_err(), "something still listens");
+    assert!(!dir.exists(), "{} is still there", dir.display());
 }
 
 #[test]
 fn a_version_that_nobody_has_is_a_failure_and_not_a_hang() {
     let failure = Broker::start("not-a-version", &[]).unwrap_err();
     assert!(matches!(&failure, Failure::Broken(why) if why.contains("not a Kafka version")), "{failure:?}");
-}
-
-#[test]
-fn the_reason_of_a_skip_is_the_last_thing_said() {
-    assert_eq!(last_line("kafka: fetching 4.4.0\nkafka: no java\n"), "no java");
-    assert_eq!(last_line(""), "no reason given");
 }
 
 /// One exchange, written by hand: it must not depend on the code under test.

@@ -12,11 +12,10 @@ use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 use std::{env, fs};
 
+use weir_kafka_harness::{Failure, Version, fetch};
+
 use super::VERSIONS;
 use crate::skip::skip;
-
-/// `scripts/kafka` ends with this if the machine cannot have the jars at all.
-const NOT_AVAILABLE: i32 = 3;
 
 const SOURCES: [(&str, &str); 2] = [
     ("Oracle.java", include_str!("../../oracle/Oracle.java")),
@@ -110,22 +109,18 @@ impl Program {
 
 /// The folder with the jars, fetched if it is not there.
 fn jars(version: &str) -> Result<PathBuf, String> {
-    let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka"));
     if let Some(home) = env::var_os("WEIR_KAFKA_JARS") {
         let dir = Path::new(&home).join(version);
         if dir.is_dir() {
             return Ok(dir);
         }
-        script.env("WEIR_KAFKA_DIR", home);
     }
-    let output = script.args(["fetch", version]).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("scripts/kafka: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.code() == Some(NOT_AVAILABLE) {
-        return Err(said.trim_end().lines().last().unwrap_or("no jars").to_owned());
+    let version: Version = version.parse().expect("the oracle's versions are versions");
+    match fetch(&version) {
+        Ok(dir) => Ok(dir),
+        Err(Failure::NotHere(why)) => Err(why),
+        Err(Failure::Broken(why)) => panic!("the jars of {version}: {why}"),
     }
-    assert!(output.status.success(), "scripts/kafka fetch {version}: {}\n{said}", output.status);
-    Ok(PathBuf::from(String::from_utf8(output.stdout).expect("a path of ours is UTF-8").trim_end()))
 }
 
 /// The folder with the classes. Several test processes may get here at once: each compiles in a folder

@@ -9,8 +9,8 @@
 //!
 //! - `WEIR_SEED`: repeats a run.
 //! - `WEIR_ORACLE_COUNT`: messages for each message and version, in each direction (20).
-//! - `WEIR_KAFKA_JARS`: a folder with one folder of jars for each version. Without it `scripts/kafka`
-//!   says where they are, and fetches them if need be.
+//! - `WEIR_KAFKA_JARS`: a folder with one folder of jars for each version. Without it, or where it
+//!   lacks one, the harness knows where they are, and fetches them if need be.
 //!
 //! A million messages from Java and a million for Java, in a few minutes:
 //!
