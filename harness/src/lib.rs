@@ -9,6 +9,9 @@
 //! `process` starts Java, `ready` asks until the broker answers. The command (`main.rs`) is the same for people
 //! and scripts.
 //!
+//! [`proxy`] stands between a client and a broker and does harm on request. Nothing here knows the library
+//! that it tests.
+//!
 //! A machine without Java or without a way to the jars is a [`Failure::NotHere`], which tests count as a skip;
 //! everything else that goes wrong is [`Failure::Broken`].
 
@@ -28,6 +31,8 @@ mod listener;
 mod ports;
 /// Child processes with a log and a number that outlives us.
 mod process;
+/// Faults on the way to a broker.
+pub mod proxy;
 /// Whether a broker answers.
 mod ready;
 /// A folder that disappears with its owner.
