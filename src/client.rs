@@ -1,0 +1,287 @@
+//! The client: settings, connections and the cluster's state in one handle, shared by all that is
+//! built on it.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cluster::{self, Cluster};
+use crate::conn::sasl::Mechanism;
+use crate::conn::{self, Pool};
+use crate::net::{self, Address, Dialer, clock};
+use crate::observe::{Event, Hub, Stats};
+use crate::wire::{ApiKey, Str};
+use crate::{Error, Result};
+
+/// A Kafka cluster, as one client sees it.
+///
+/// It keeps the connections, what is known of brokers, topics and coordinators, and the counters.
+/// Clones are the same client: producers, consumers and administration share its connections. When
+/// the last clone is dropped, all connections are closed without waiting; [`close`](Self::close) waits.
+///
+/// ```no_run
+/// # async fn run() -> weir::Result<()> {
+/// let kafka = weir::Client::connect("localhost:9092").await?;
+/// for broker in kafka.brokers() {
+///     println!("{} at {}", broker.id, broker.address);
+/// }
+/// kafka.close().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    cluster: Cluster<Pool>,
+    pool: Pool,
+    hub: Hub,
+    close_timeout: Duration,
+}
+
+/// A broker of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Broker {
+    /// Its id.
+    pub id: i32,
+    /// Where it says that it is reached.
+    pub address: Address,
+    /// The rack that it says it is in.
+    pub rack: Option<String>,
+}
+
+impl Client {
+    /// Connects to the cluster of these brokers, `host:port` with commas between, over plain TCP and
+    /// with the default settings. [`builder`](Self::builder) has the rest.
+    ///
+    /// # Errors
+    /// [`is_invalid`](Error::is_invalid) if that is no list of addresses; else why no broker of it answers.
+    pub async fn connect(bootstrap: &str) -> Result<Self> {
+        Self::builder(bootstrap).connect().await
+    }
+
+    /// A client with settings of its own.
+    pub fn builder(bootstrap: &str) -> Builder {
+        Builder::new(bootstrap)
+    }
+
+    /// The brokers that are known now, by their ids.
+    pub fn brokers(&self) -> Vec<Broker> {
+        let snapshot = self.0.cluster.snapshot();
+        let brokers = snapshot.brokers().map(|broker| Broker {
+            id: broker.id,
+            address: broker.address.clone(),
+            rack: broker.rack.as_ref().map(ToString::to_string),
+        });
+        brokers.collect()
+    }
+
+    /// The cluster's id, once a broker has told it (from Kafka 0.10.1 on).
+    pub fn cluster_id(&self) -> Option<String> {
+        self.0.cluster.snapshot().cluster_id().map(ToString::to_string)
+    }
+
+    /// What was counted since the client was made: connections, requests with their latencies, retries.
+    pub fn stats(&self) -> Stats {
+        self.0.hub.stats()
+    }
+
+    /// Takes no more requests, waits until those under way are done, and closes all connections; what
+    /// takes longer than the setting `close_timeout`, 30 s by default, is broken off. Another clone's
+    /// calls fail with [`is_closed`](Error::is_closed) from now on.
+    ///
+    /// Safe to drop: the client is closed to new requests at once, and the rest ends with its last clone.
+    /// May be called again.
+    pub async fn close(&self) {
+        self.0.cluster.close();
+        self.0.pool.close(clock::now() + self.0.close_timeout).await;
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("pool", &self.0.pool).finish_non_exhaustive()
+    }
+}
+
+/// The settings of a [`Client`]. All have defaults that suit a service in the same region as its brokers.
+#[must_use]
+pub struct Builder {
+    bootstrap: String,
+    net: net::Config,
+    conn: conn::Config,
+    cluster: cluster::Config,
+    listener: Option<Listener>,
+    close_timeout: Duration,
+}
+
+type Listener = Box<dyn Fn(&Event) + Send + Sync>;
+
+impl Builder {
+    fn new(bootstrap: &str) -> Self {
+        Self {
+            bootstrap: bootstrap.to_owned(),
+            net: net::Config::new(),
+            conn: conn::Config::default(),
+            cluster: cluster::Config::default(),
+            listener: None,
+            close_timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// How brokers are reached: TLS, proxies, names, a transport of your own.
+    pub fn net(mut self, config: net::Config) -> Self {
+        self.net = config;
+        self
+    }
+
+    /// TLS on every connection, whatever else is set about the network.
+    #[cfg(feature = "rustls")]
+    pub fn tls(mut self, tls: net::tls::Tls) -> Self {
+        self.net = self.net.tls(tls);
+        self
+    }
+
+    /// Who we are, proved to every broker by SASL. A mechanism that would show a secret without TLS is
+    /// refused there, unless [`allow_sasl_without_tls`](Self::allow_sasl_without_tls) says otherwise.
+    pub fn sasl(mut self, mechanism: impl Mechanism) -> Self {
+        self.conn.sasl = Some(Arc::new(mechanism));
+        self
+    }
+
+    /// Lets passwords and tokens cross the network where whoever listens can read them.
+    pub fn allow_sasl_without_tls(mut self) -> Self {
+        self.conn.sasl_in_the_clear = true;
+        self
+    }
+
+    /// Kafka's `client.id`: shown in the brokers' logs, metrics and quotas. `weir` by default.
+    pub fn client_id(mut self, id: &str) -> Self {
+        self.conn.client_id = Some(Str::from(id));
+        self
+    }
+
+    /// Kafka's `request.timeout.ms`: how long a broker may take to answer once it was asked. A
+    /// connection on which it takes longer is closed. 30 s by default.
+    pub fn request_timeout(mut self, time: Duration) -> Self {
+        self.conn.request_timeout = time;
+        self
+    }
+
+    /// How long a call may take in all, with its retries: Kafka's `default.api.timeout.ms`. 60 s by default.
+    pub fn api_timeout(mut self, time: Duration) -> Self {
+        self.cluster.api_timeout = time;
+        self
+    }
+
+    /// How long a connection may take to become ready, with TLS and SASL, at the first attempt and
+    /// after several failures (KIP-601). 10 s and 30 s by default.
+    pub fn setup_timeout(mut self, first: Duration, most: Duration) -> Self {
+        (self.conn.setup_timeout, self.conn.setup_timeout_max) = (first, most.max(first));
+        self
+    }
+
+    /// What is waited before something is tried again, at first and at most; it doubles with each
+    /// failure and varies by a fifth (KIP-580). 100 ms and 1 s by default.
+    pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
+        let most = most.max(first);
+        (self.conn.backoff, self.conn.backoff_max) = (first, most);
+        self.cluster.set_backoff(first, most);
+        self
+    }
+
+    /// Kafka's `connections.max.idle.ms`: when a connection without requests is closed. 9 min by default.
+    pub fn idle_timeout(mut self, time: Duration) -> Self {
+        self.conn.idle_max = time;
+        self
+    }
+
+    /// Kafka's `metadata.max.age.ms`: when metadata is asked for again though nothing seems to have
+    /// changed. 5 min by default.
+    pub fn metadata_max_age(mut self, time: Duration) -> Self {
+        self.cluster.set_metadata_max_age(time);
+        self
+    }
+
+    /// Whether asking about a topic may create it, if the brokers are set to do that. Not by default.
+    pub fn create_topics_when_asked(mut self, create: bool) -> Self {
+        self.cluster.set_auto_create(create);
+        self
+    }
+
+    /// The largest answer that is taken, in bytes. 100 MiB by default. Before the broker has accepted
+    /// who we are the limit is 64 KiB.
+    pub fn response_max(mut self, bytes: usize) -> Self {
+        self.conn.frame_max = bytes;
+        self
+    }
+
+    /// Holds an API to these versions, whatever more both sides could. Unstable versions are used only
+    /// where this names them. Where nothing is left that a broker has too, requests fail with
+    /// [`is_unsupported`](Error::is_unsupported).
+    pub fn api_versions(mut self, api: ApiKey, versions: RangeInclusive<i16>) -> Self {
+        self.conn.pins.set(api, versions);
+        self
+    }
+
+    /// Whether connections check that they reached the broker and the cluster that were meant, where
+    /// brokers can tell (KIP-1242). They do by default.
+    pub fn check_identity(mut self, check: bool) -> Self {
+        self.conn.check_identity = check;
+        self
+    }
+
+    /// Calls this for everything that happens. No lock is held; it should be quick, and may call the client.
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Box::new(listener));
+        self
+    }
+
+    /// How long [`Client::close`] waits for requests under way. 30 s by default.
+    pub fn close_timeout(mut self, time: Duration) -> Self {
+        self.close_timeout = time;
+        self
+    }
+
+    /// A client that has reached its cluster. Safe to drop: nothing of it is left then.
+    ///
+    /// # Errors
+    /// [`is_invalid`](Error::is_invalid) for a setting that cannot be; else why no broker answers, after
+    /// the time for a call (`api_timeout`), or at once where trying again is of no use.
+    pub async fn connect(self) -> Result<Client> {
+        let client = self.build().await?;
+        client.0.cluster.connect().await?;
+        Ok(client)
+    }
+
+    /// A client that connects when it is first used. Certificates and keys are read now.
+    pub async fn build(self) -> Result<Client> {
+        let bootstrap = Address::list(&self.bootstrap)?;
+        let dialer = Dialer::new(self.net).await?;
+        let hub = Hub::new(self.listener);
+        let pool = Pool::new(self.conn, dialer, hub.clone(), bootstrap, seed()?);
+        let cluster = Cluster::new(pool.clone(), self.cluster, hub.clone(), seed()?);
+        Ok(Client(Arc::new(Inner { cluster, pool, hub, close_timeout: self.close_timeout })))
+    }
+}
+
+/// What jitter is drawn from.
+fn seed() -> Result<u64> {
+    getrandom::u64().map_err(|e| Error::internal(format!("the system gives no random numbers: {e}")))
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bootstrap, net, conn, cluster, close_timeout, listener } = self;
+        f.debug_struct("Builder")
+            .field("bootstrap", bootstrap)
+            .field("net", net)
+            .field("conn", conn)
+            .field("cluster", cluster)
+            .field("close_timeout", close_timeout)
+            .field("on_event", &listener.is_some())
+            .finish()
+    }
+}
