@@ -19,8 +19,6 @@ mod flow;
 mod frames;
 /// The table of rules.
 mod rules;
-#[cfg(test)]
-mod tests;
 /// Frames for tests.
 #[cfg(test)]
 pub(super) mod wire;
