@@ -1,6 +1,7 @@
 //! The fault proxy over real sockets, before a small broker of our own: each fault as a client meets it.
+//! Once it stands before a real cluster.
 //!
-//! Once before a real cluster. What the machine decides is tested beside it; here is shown that sockets do what it says. Times are
+//! What the machine decides is tested beside it; here is shown that sockets do what it says. Times are
 //! compared with lower bounds only.
 
 #![forbid(unsafe_code)]
