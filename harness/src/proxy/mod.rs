@@ -24,6 +24,9 @@ mod log;
 /// Decisions.
 mod machine;
 mod rule;
+/// The machine by itself; its folder may not read a clock, not even in tests.
+#[cfg(test)]
+mod tests;
 
 pub use log::{Event, EventKind, Log};
 pub use rule::{At, BadRule, Direction, End, Fault, Point, Rule, Script, Way};
@@ -143,13 +146,15 @@ impl Proxy {
         self.shared.with(|state| state.rules.log.clone())
     }
 
-    /// Blocks until the log is as wanted, at most so long: whether it is. For tests without a runtime; in
+    /// Blocks until the log is as wanted, at most so long: whether it is. `wanted` must not call the
+    /// proxy. For tests without a runtime; in
     /// async ones it would stop the client under test, use [`Proxy::reached`] there.
     pub fn wait(&self, time: Duration, mut wanted: impl FnMut(&Log) -> bool) -> bool {
         self.shared.wait(time, |state| wanted(&state.rules.log))
     }
 
-    /// Resolves once the log is as wanted; put a timeout around it. Works on any runtime, cancel safe.
+    /// Resolves once the log is as wanted; put a timeout around it. `wanted` must not
+    /// call the proxy. Works on any runtime, cancel safe.
     pub async fn reached(&self, mut wanted: impl FnMut(&Log) -> bool) {
         let mut changed = self.shared.log_changed.subscribe();
         while !self.shared.with(|state| wanted(&state.rules.log)) {

@@ -129,7 +129,8 @@ pub enum Fault {
     Hold,
     /// One frame vanishes and the link goes on. For the start of frames.
     Swallow,
-    /// From here on bytes are read and thrown away. When the rule ends, links that lost bytes are reset.
+    /// From here on bytes are read and thrown away, and so is the news that the sender closed. Clients can
+    /// still connect. When the rule ends, links that lost bytes are reset.
     BlackHole {
         /// Both ways at once, whichever it was noticed in.
         #[serde(default)]

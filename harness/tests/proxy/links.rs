@@ -184,7 +184,9 @@ fn links_are_cut_by_fin_or_rst_at_once() {
     ] {
         let (broker, proxy) = pair();
         let mut clients = [Client::connect(proxy.address()), Client::connect(proxy.address())];
-        clients.iter_mut().for_each(|client| client.ask(METADATA, 1));
+        for client in &mut clients {
+            client.ask(METADATA, 1);
+        }
         // A link whose receiver takes nothing is cut as soon as any other.
         proxy.add(Rule::new(Fault::Hold).requests().on_link(1)).expect("a good rule");
         proxy.cut_links(end);

@@ -1,4 +1,5 @@
 //! The fault proxy over real sockets, before a small broker of our own: each fault as a client meets it.
+//! Once it stands before a real cluster.
 //!
 //! What the machine decides is tested beside it; here is shown that sockets do what it says. Times are
 //! compared with lower bounds only.
@@ -9,9 +10,11 @@
 /// A broker and a client that know frames and no more.
 mod peers;
 
+/// A real cluster behind proxies.
+mod cluster;
 /// Faults at frames and bytes: cut, held, swallowed, changed.
 mod frames;
-/// Starting, ending, clusters, waiting.
+/// Starting, ending, waiting.
 mod life;
 /// Faults of whole links: late, slow, silent, refused, replaced.
 mod links;

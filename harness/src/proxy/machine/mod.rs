@@ -1,8 +1,8 @@
 //! One link through the proxy as a machine: bytes that came, time and rules in; bytes to write, ends and
 //! cuts out. No socket, no clock, no chance of its own.
 //!
-//! The driver gives it one input (`handle_*`), then takes what [`Link::poll`] has for each direction until it
-//! has nothing, then waits for a socket, for [`Link::timeout`] or for a change of the rules.
+//! The driver gives it one input (`handle_*`), then takes what `Link::poll` has for each direction until it
+//! has nothing, then waits for a socket, for `Link::timeout` or for a change of the rules.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,8 +19,6 @@ mod flow;
 mod frames;
 /// The table of rules.
 mod rules;
-#[cfg(test)]
-mod tests;
 /// Frames for tests.
 #[cfg(test)]
 pub(super) mod wire;

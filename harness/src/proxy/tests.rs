@@ -1,9 +1,12 @@
 //! The machine by itself: no socket, and a clock that the tests turn.
 
-use super::wire::{request, response};
-use super::*;
-use crate::proxy::log::Log;
-use crate::proxy::rule::{Point, Rule};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::machine::wire::{request, response};
+use super::machine::{Link, Out, Rules};
+use super::{Direction, End, Fault, Log, Point, Rule, RuleId};
 
 use Direction::{Requests, Responses};
 
