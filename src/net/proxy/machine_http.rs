@@ -82,8 +82,10 @@ impl Machine for HttpConnect {
 
 /// What a status line says: `HTTP/1.1 200 Connection established`.
 fn judge(line: &str) -> Result<()> {
-    let mut words = line.split(' ').skip(1);
-    let status = words.next().filter(|code| code.len() == 3).and_then(|code| code.parse::<u16>().ok());
+    let code = line.split(' ').nth(1).unwrap_or_default();
+    // `parse` would take a sign.
+    let is_status = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit());
+    let status = if is_status { code.parse::<u16>().ok() } else { None };
     let shown: String = line.chars().take(SHOWN_CHARS_MAX).collect::<String>().escape_debug().collect();
     match status {
         Some(200..=299) => Ok(()),

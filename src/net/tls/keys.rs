@@ -64,7 +64,7 @@ fn decrypt(body: &str, password: &Secret) -> Result<PrivateKeyDer<'static>> {
 }
 
 /// The file says how much work decrypting is. It must not be able to say "forever".
-fn check_cost(scheme: &EncryptionScheme) -> Result<()> {
+pub(super) fn check_cost(scheme: &EncryptionScheme) -> Result<()> {
     let EncryptionScheme::Pbes2(parameters) = scheme else {
         return Err(Error::unsupported(
             "the key is encrypted by PKCS#5 version 1, whose ciphers are broken: \

@@ -18,5 +18,5 @@ pub use config::{Pem, Tls};
 pub(super) use connector::Connector;
 pub(super) use words::refusal;
 
-#[cfg(test)]
-mod tests;
+#[cfg(all(test, any(feature = "ring", feature = "aws-lc-rs", feature = "graviola")))]
+pub(super) mod tests;
