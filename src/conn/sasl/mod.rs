@@ -12,7 +12,7 @@ mod oauth;
 mod plain;
 mod scram;
 
-pub use oauth::{Token, TokenProvider};
+pub use oauth::{OAuthBearer, Token, TokenProvider};
 pub use plain::Plain;
 pub use scram::Scram;
 
