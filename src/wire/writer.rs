@@ -64,8 +64,13 @@ impl Writer {
         if bytes.len() < SHARE_FROM {
             self.put(bytes);
         } else {
-            self.shared.push((self.buf.len(), bytes.clone()));
+            self.put_uncopied(bytes);
         }
+    }
+
+    /// Bytes that are shared whatever their size: a secret must not be left behind in a buffer.
+    pub(crate) fn put_uncopied(&mut self, bytes: &Bytes) {
+        self.shared.push((self.buf.len(), bytes.clone()));
     }
 
     /// Room for many elements at once.
