@@ -8,10 +8,13 @@ pub(crate) use crate::error::quoted;
 use crate::net::BoxFuture;
 use crate::{Error, Result, Secret};
 
+mod aws;
+mod hash;
 mod oauth;
 mod plain;
 mod scram;
 
+pub use aws::{AwsCredentials, AwsCredentialsProvider, MskIam, MskToken};
 pub use oauth::{OAuthBearer, Token, TokenProvider};
 pub use plain::Plain;
 pub use scram::Scram;
