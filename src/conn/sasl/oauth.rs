@@ -161,6 +161,7 @@ impl Token {
     }
 
     /// Says when it ends, by which whoever keeps tokens may go.
+    #[must_use]
     pub fn expiring(mut self, at: SystemTime) -> Self {
         self.expires = Some(at);
         self
