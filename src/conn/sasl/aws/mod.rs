@@ -263,7 +263,7 @@ impl Session for MskSession {
 /// let mechanism = OAuthBearer::new(MskToken::new(AwsCredentials::from_env()?));
 /// # Ok::<(), weir::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct MskToken(Signer);
 
 impl MskToken {
@@ -292,6 +292,12 @@ impl MskToken {
             *query
         ));
         Ok(Token::new(URL_SAFE_NO_PAD.encode(url.as_bytes()))?.expiring(at + EXPIRES))
+    }
+}
+
+impl fmt::Debug for MskToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MskToken").field(&self.0).finish()
     }
 }
 
