@@ -81,4 +81,6 @@ pub(crate) fn check_user(user: &str) -> Result<()> {
 }
 
 #[cfg(test)]
+mod planted;
+#[cfg(test)]
 mod tests;
