@@ -55,6 +55,18 @@ enum Kind {
 }
 
 impl Error {
+    /// For a [`Mechanism`](crate::conn::sasl::Mechanism) or [`TokenProvider`](crate::conn::sasl::TokenProvider)
+    /// of your own: authentication failed, and trying again will not help. Where it may help, give a
+    /// [`std::io::Error`], which becomes a retriable error of this type. The words must not hold secrets.
+    #[cfg(feature = "client")]
+    #[cold]
+    pub fn authentication(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let source = source.into();
+        let mut error = Self::new(Kind::Auth, source.to_string());
+        error.0.source = Some(source.into());
+        error
+    }
+
     /// Bytes that are no message of their type: cut short, a length that cannot be, bad UTF-8.
     #[cold]
     pub(crate) fn malformed(what: impl Into<Cow<'static, str>>) -> Self {

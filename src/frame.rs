@@ -6,6 +6,7 @@
 //! go in and come out, whoever owns the socket moves them.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -29,10 +30,16 @@ const ROOM_MIN: usize = 1024;
 ///
 /// Memory follows the bytes that arrived: a peer that claims a large frame and sends little of it
 /// costs little. After an error the stream has no more frames; close the connection.
-#[derive(Debug)]
 pub struct Frames {
     buf: BytesMut,
     limit: usize,
+}
+
+/// Lengths alone: there may be secrets in it.
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frames(<{} bytes>, limit {})", self.buf.len(), self.limit)
+    }
 }
 
 impl Frames {
@@ -175,7 +182,7 @@ pub(crate) fn encode_request<R: Request + Encode>(
 }
 
 /// An answer whose body is not decoded yet.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Answer {
     /// The API of the request that it answers.
     pub key: ApiKey,
@@ -183,6 +190,14 @@ pub struct Answer {
     pub version: i16,
     /// The body, without the header.
     pub body: Bytes,
+}
+
+/// Without the body, of which the length is told: there may be secrets in it.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, version, body } = self;
+        write!(f, "Answer({key:?} version {version}, <{} bytes>)", body.len())
+    }
 }
 
 impl Exchange {

@@ -36,8 +36,8 @@ pub use crate::frame::{Answer, Exchange, Frames};
 pub use crate::messages::*;
 pub use crate::wire::any::{AnyMessage, Kind, MessageType};
 pub use crate::wire::{
-    ApiKey, Decode, Encode, Field, Ints, Legacy, Message, Reader, Request, Segments, Str, UnknownTags, Uuid,
-    Writer,
+    ApiKey, Decode, Encode, Field, HiddenBytes, Ints, Legacy, Message, Reader, Request, Segments, Str,
+    UnknownTags, Uuid, Writer,
 };
 use crate::{Error, Result};
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::Sleep;
 
@@ -18,6 +17,7 @@ use super::sasl::{Peer, Session};
 use crate::frame::Frames;
 use crate::net::{self, Address, BoxFuture, Dialer, Link, Origin, clock};
 use crate::observe::Event;
+use crate::wire::HiddenBytes;
 use crate::{Error, Result, Secret};
 
 /// Turns of the loop before other tasks get theirs.
@@ -148,10 +148,7 @@ impl Driver {
         });
         let mut core = self.shared.lock();
         if let Some(machine) = &mut core.machine {
-            machine.handle_said(
-                token.as_ref().map(|t| t.as_ref().map(Secret::expose)).map_err(Clone::clone),
-                clock::now(),
-            );
+            machine.handle_said(token, clock::now());
         }
         true
     }
@@ -255,7 +252,7 @@ impl Driver {
         }));
     }
 
-    fn respond(&mut self, challenge: Bytes) {
+    fn respond(&mut self, challenge: HiddenBytes) {
         if let Talk::Broker(mut session) = std::mem::replace(&mut self.session, Talk::Nobody) {
             self.session = Talk::Session(Box::pin(async move {
                 let token = session.respond(Some(&challenge)).await?;

@@ -19,8 +19,8 @@ use crate::frame::{Answer, Pending, encode_request};
 use crate::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::messages::sasl_authenticate::SaslAuthenticateRequest;
 use crate::messages::sasl_handshake::SaslHandshakeRequest;
-use crate::wire::{ApiKey, Encode, Request, Segments, Str};
-use crate::{Error, ErrorCode, Result};
+use crate::wire::{ApiKey, Encode, HiddenBytes, Request, Segments, Str};
+use crate::{Error, ErrorCode, Result, Secret};
 
 /// Tokens that a broker may ask for in one authentication; the longest mechanism needs four.
 const ROUNDS_MAX: u32 = 10;
@@ -46,11 +46,11 @@ pub(super) enum Next {
     /// This request, whose answer is wanted.
     Request(Segments, Pending),
     /// This token, as a frame without a header: brokers before 1.0 know no other way.
-    Raw(Bytes),
+    Raw(HiddenBytes),
     /// A session of the mechanism is to begin, and say its first token.
     Begin,
     /// The session is to respond to this.
-    Respond(Bytes),
+    Respond(HiddenBytes),
     /// The broker accepted. A session that ends says when.
     Done(Option<Duration>),
 }
@@ -132,13 +132,13 @@ impl Handshake {
     /// Takes a token without a header.
     pub(super) fn answered_raw(&mut self, token: Bytes) -> Result<Next> {
         match mem::replace(&mut self.state, State::Failed) {
-            State::SentToken { raw: true, rounds } => self.challenged(true, rounds, token),
+            State::SentToken { raw: true, rounds } => self.challenged(true, rounds, token.into()),
             _ => Err(Error::malformed("a token that the handshake did not ask for")),
         }
     }
 
     /// Takes what the session says: a token, or that it is done.
-    pub(super) fn said(&mut self, token: Option<&[u8]>) -> Result<Next> {
+    pub(super) fn said(&mut self, token: Option<Secret>) -> Result<Next> {
         let State::Session { raw, rounds } = mem::replace(&mut self.state, State::Failed) else {
             return Err(Error::internal("a token that nobody asked for"));
         };
@@ -149,13 +149,13 @@ impl Handshake {
             self.state = State::Idle;
             return Ok(Next::Done(self.lifetime.take()));
         };
-        check_token_len("our", token.len())?;
-        let token = Bytes::copy_from_slice(token);
+        check_token_len("our", token.expose().len())?;
+        let token = HiddenBytes::from(token);
         let next = if raw {
             Next::Raw(token)
         } else {
             let version = self.versions.version_of(ApiKey::SASL_AUTHENTICATE)?;
-            let request = SaslAuthenticateRequest { auth_bytes: token.into(), ..Default::default() };
+            let request = SaslAuthenticateRequest { auth_bytes: token, ..Default::default() };
             self.request(&request, version)?
         };
         self.state = State::SentToken { raw, rounds: rounds + 1 };
@@ -241,10 +241,10 @@ impl Handshake {
         if let Ok(lifetime @ 1..) = u64::try_from(answer.session_lifetime_ms) {
             self.lifetime = Some(Duration::from_millis(lifetime).max(LIFETIME_MIN));
         }
-        self.challenged(false, rounds, answer.auth_bytes.into())
+        self.challenged(false, rounds, answer.auth_bytes)
     }
 
-    fn challenged(&mut self, raw: bool, rounds: u32, token: Bytes) -> Result<Next> {
+    fn challenged(&mut self, raw: bool, rounds: u32, token: HiddenBytes) -> Result<Next> {
         if rounds >= ROUNDS_MAX {
             return Err(Error::auth(format!("no end after {rounds} rounds")));
         }

@@ -18,8 +18,8 @@ use super::config::Config;
 use super::handshake::{Expected, Handshake, Next};
 use super::versions::Versions;
 use crate::frame::{Answer, Pending};
-use crate::wire::Segments;
-use crate::{Error, ErrorCode, Result};
+use crate::wire::{HiddenBytes, Segments};
+use crate::{Error, ErrorCode, Result, Secret};
 
 /// Who waits for an answer.
 pub(super) trait Waiter {
@@ -49,7 +49,7 @@ pub(super) enum Output<W> {
     /// Begin a session of the mechanism, and tell what it says by `handle_said`.
     Begin,
     /// Let the session respond to this, and tell what it says by `handle_said`.
-    Respond(Bytes),
+    Respond(HiddenBytes),
     /// The broker accepted who we are; for the second time or later.
     Authenticated { again: bool },
     /// Requests may be submitted.
@@ -203,7 +203,7 @@ impl<W: Waiter> Machine<W> {
     }
 
     /// Takes what the mechanism's session says after `Begin` or `Respond`.
-    pub(super) fn handle_said(&mut self, token: Result<Option<&[u8]>>, now: Instant) {
+    pub(super) fn handle_said(&mut self, token: Result<Option<Secret>>, now: Instant) {
         if self.phase != Phase::Dead {
             let next = token.and_then(|token| self.handshake.said(token));
             self.handshake_goes_on(next, now);
@@ -401,7 +401,7 @@ impl<W: Waiter> Machine<W> {
                 // The whole has a time of its own.
                 self.expect(Owner::Handshake, pending, self.setup_by, None);
             }
-            Next::Raw(token) => self.transmit.push_back(Segments::framed(token)),
+            Next::Raw(token) => self.transmit.push_back(Segments::framed(token.into_bytes())),
             Next::Begin => self.outputs.push_back(Output::Begin),
             Next::Respond(challenge) => self.outputs.push_back(Output::Respond(challenge)),
             Next::Done(lifetime) => self.become_ready(lifetime, now),

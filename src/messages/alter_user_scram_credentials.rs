@@ -28,8 +28,8 @@ message! { sent
         name: Str, 0..;
         mechanism: i8, 0..;
         iterations: i32, 0..;
-        salt: Bytes, 0..;
-        salted_password: Bytes, 0..;
+        salt: HiddenBytes, 0..;
+        salted_password: HiddenBytes, 0..;
     }
 }
 

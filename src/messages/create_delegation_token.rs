@@ -36,7 +36,7 @@ message! { received
         expiry_timestamp_ms: i64, 0..;
         max_timestamp_ms: i64, 0..;
         token_id: Str, 0..;
-        hmac: Bytes, 0..;
+        hmac: HiddenBytes, 0..;
         throttle_time_ms: i32, 0..;
     }
 }

@@ -42,7 +42,7 @@ message! { received
         expiry_timestamp: i64, 0..;
         max_timestamp: i64, 0..;
         token_id: Str, 0..;
-        hmac: Bytes, 0..;
+        hmac: HiddenBytes, 0..;
         renewers: Vec<DescribedDelegationTokenRenewer>, 0..;
     }
 }

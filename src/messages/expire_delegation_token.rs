@@ -7,7 +7,7 @@ use super::prelude::*;
 message! { sent
     /// API key 40, versions 0-2, flexible from 2.
     ExpireDelegationTokenRequest {
-        hmac: Bytes, 0..;
+        hmac: HiddenBytes, 0..;
         expiry_time_period_ms: i64, 0..;
     }
 }

@@ -2,4 +2,4 @@
 
 pub(super) use bytes::Bytes;
 
-pub(super) use crate::wire::{Ints, Legacy, Str, Uuid, message, request, versions};
+pub(super) use crate::wire::{HiddenBytes, Ints, Legacy, Str, Uuid, message, request, versions};

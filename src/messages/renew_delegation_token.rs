@@ -7,7 +7,7 @@ use super::prelude::*;
 message! { sent
     /// API key 39, versions 0-2, flexible from 2.
     RenewDelegationTokenRequest {
-        hmac: Bytes, 0..;
+        hmac: HiddenBytes, 0..;
         renew_period_ms: i64, 0..;
     }
 }

@@ -7,7 +7,7 @@ use super::prelude::*;
 message! { sent
     /// API key 36, versions 0-2, flexible from 2.
     SaslAuthenticateRequest {
-        auth_bytes: Bytes, 0..;
+        auth_bytes: HiddenBytes, 0..;
     }
 }
 versions!(SaslAuthenticateRequest, 0..=2, 2..);
@@ -18,7 +18,7 @@ message! { received
     SaslAuthenticateResponse {
         error_code: i16, 0..;
         error_message: Option<Str> = Some(Str::new()), 0..;
-        auth_bytes: Bytes, 0..;
+        auth_bytes: HiddenBytes, 0..;
         session_lifetime_ms: i64, 1.., or ignored;
     }
 }

@@ -1,7 +1,7 @@
 //! The time. Machines get it as an argument; the drivers that call them take it from here, so that a
 //! paused runtime moves all of it.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// Now, as the runtime's timer sees it: monotone, and virtual where a test pauses the runtime.
 pub(crate) fn now() -> Instant {
@@ -11,4 +11,9 @@ pub(crate) fn now() -> Instant {
 /// Waits until `deadline`.
 pub(crate) fn sleep_until(deadline: Instant) -> tokio::time::Sleep {
     tokio::time::sleep_until(deadline.into())
+}
+
+/// The time of day, for what is compared with clocks elsewhere: signatures, and when tokens end.
+pub(crate) fn time_of_day() -> SystemTime {
+    SystemTime::now()
 }

@@ -394,7 +394,7 @@ impl<T: Decode> Decode for Legacy<T> {
 }
 
 #[inline]
-fn encode_length(w: &mut Writer, len: usize, flex: bool) -> Result<()> {
+pub(super) fn encode_length(w: &mut Writer, len: usize, flex: bool) -> Result<()> {
     let Ok(len) = i32::try_from(len) else { return Err(too_long("an array or bytes", len)) };
     if flex {
         w.uvarint(len as u32 + 1);

@@ -9,6 +9,7 @@
 #[cfg(feature = "protocol")]
 pub(crate) mod any;
 pub(crate) mod field;
+mod hidden;
 mod ints;
 mod macros;
 mod message;
@@ -26,6 +27,7 @@ mod writer;
 pub(crate) mod draw;
 
 pub use field::{Decode, Encode, Field, Legacy};
+pub use hidden::HiddenBytes;
 pub use ints::Ints;
 pub(crate) use macros::{api_keys, message, request, versions};
 pub use message::{ApiKey, Message, Request};

@@ -2,6 +2,8 @@
 //! bytes are shared and only noted with their place, so that a produce request goes out by one
 //! vectored write without a copy of a batch.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::wire::varint;
@@ -11,7 +13,7 @@ use crate::wire::varint;
 const SHARE_FROM: usize = 1024;
 
 /// Collects an encoded message.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Writer {
     buf: Vec<u8>,
     /// Shared bytes, each with its place: how much of `buf` goes before it.
@@ -64,8 +66,13 @@ impl Writer {
         if bytes.len() < SHARE_FROM {
             self.put(bytes);
         } else {
-            self.shared.push((self.buf.len(), bytes.clone()));
+            self.put_uncopied(bytes);
         }
+    }
+
+    /// Bytes that are shared whatever their size: a secret must not be left behind in a buffer.
+    pub(crate) fn put_uncopied(&mut self, bytes: &Bytes) {
+        self.shared.push((self.buf.len(), bytes.clone()));
     }
 
     /// Room for many elements at once.
@@ -113,7 +120,7 @@ pub(crate) struct Start {
 }
 
 /// An encoded message: owned bytes with shared ones between them.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Segments {
     buf: Bytes,
     shared: Vec<(usize, Bytes)>,
@@ -159,6 +166,20 @@ impl Segments {
             whole.extend_from_slice(&piece);
         }
         whole.into()
+    }
+}
+
+/// The length alone: there may be secrets in it.
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Writer(<{} bytes>)", self.len())
+    }
+}
+
+/// The length alone: there may be secrets in it.
+impl fmt::Debug for Segments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Segments(<{} bytes>)", self.len())
     }
 }
 

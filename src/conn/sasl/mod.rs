@@ -8,11 +8,14 @@ pub(crate) use crate::error::quoted;
 use crate::net::BoxFuture;
 use crate::{Error, Result, Secret};
 
+mod aws;
+mod hash;
 mod oauth;
 mod plain;
 mod scram;
 
-pub use oauth::{Token, TokenProvider};
+pub use aws::{AwsCredentials, AwsCredentialsProvider, MskIam, MskToken};
+pub use oauth::{OAuthBearer, Token, TokenProvider};
 pub use plain::Plain;
 pub use scram::Scram;
 
@@ -77,5 +80,7 @@ pub(crate) fn check_user(user: &str) -> Result<()> {
     Ok(())
 }
 
+#[cfg(test)]
+mod planted;
 #[cfg(test)]
 mod tests;

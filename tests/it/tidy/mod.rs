@@ -1,6 +1,7 @@
 //! Checks of the repository's own text, run as tests: what review would otherwise have to see each time.
 //!
-//! Each check is a function from a file's path and text to complaints (`checks.rs`, `layers.rs`), over text
+//! Each check is a function from a file's path and text to complaints (`checks.rs`, `layers.rs`,
+//! `secrets.rs`), over text
 //! from which `text.rs` has taken comments and strings where only code counts. The tests here run every
 //! check over the tree; the tests beside each check feed it a planted violation and see it caught.
 
@@ -12,6 +13,8 @@ use std::path::Path;
 mod checks;
 /// Imports point only to earlier layers.
 mod layers;
+/// No derived `Debug` where secrets are.
+mod secrets;
 /// Rust text without its comments and strings, and where things begin and end in it.
 mod text;
 
@@ -101,6 +104,11 @@ fn machines_know_no_clock_no_chance_and_no_runtime() {
 #[test]
 fn no_path_of_a_machine_is_named() {
     hold(|file| file.path != ".gitignore", checks::machine_paths);
+}
+
+#[test]
+fn types_with_secrets_print_themselves_by_hand() {
+    hold(|file| is_rust(file) && file.path.starts_with("src/"), secrets::derived_debug);
 }
 
 #[test]

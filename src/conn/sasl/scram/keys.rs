@@ -1,10 +1,10 @@
 //! What SCRAM computes (RFC 5802, section 3): keys out of a password, and what is proved with them.
 
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256, Sha512};
 use zeroize::Zeroizing;
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::conn::sasl::hash::{hmac_sha256, hmac_sha512};
 
 /// The hash that a mechanism of the SCRAM family is named after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,8 @@ impl Algorithm {
 
     fn hmac(self, key: &[u8], message: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         match self {
-            Self::Sha256 => hmac::<Hmac<Sha256>>(key, message),
-            Self::Sha512 => hmac::<Hmac<Sha512>>(key, message),
+            Self::Sha256 => hmac_sha256(key, message),
+            Self::Sha512 => hmac_sha512(key, message),
         }
     }
 
@@ -50,13 +50,6 @@ impl Algorithm {
             }
         }
     }
-}
-
-fn hmac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    let mut mac =
-        <M as KeyInit>::new_from_slice(key).map_err(|_| Error::internal("HMAC takes keys of any length"))?;
-    mac.update(message);
-    Ok(Zeroizing::new(mac.finalize().into_bytes().to_vec()))
 }
 
 /// What a password comes to with one salt and one number of iterations: as good as the password, for that user.

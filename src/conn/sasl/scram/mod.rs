@@ -97,6 +97,7 @@ impl Scram {
     }
 
     /// Says that the user is the id of a delegation token, and the password its HMAC in base64 (KIP-48).
+    #[must_use]
     pub fn delegation_token(mut self) -> Self {
         self.delegation_token = true;
         self
