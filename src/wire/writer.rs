@@ -125,6 +125,13 @@ impl Segments {
         Self { buf: (bytes.len() as u32).to_be_bytes().to_vec().into(), shared: vec![(4, bytes)] }
     }
 
+    /// Changes what holds the bytes that are not shared.
+    #[cfg(feature = "client")]
+    pub(crate) fn map_owned(mut self, change: impl FnOnce(Bytes) -> Bytes) -> Self {
+        self.buf = change(self.buf);
+        self
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.buf.len() + self.shared.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
