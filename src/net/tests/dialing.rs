@@ -233,8 +233,8 @@ mod with_tls {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let to = format!("localhost:{}", listener.local_addr().unwrap().port());
         let config = Config::new().tls(authority.trusted());
-        let served = Arc::clone(&server);
-        tokio::spawn(async move { pki::echo(served, listener.accept().await.unwrap().0).await });
+        let over_socket = Arc::clone(&server);
+        tokio::spawn(async move { pki::echo(over_socket, listener.accept().await.unwrap().0).await });
         let mut link = dial(config.clone(), &to, Origin::Bootstrap).await.unwrap();
         assert!(link.encrypted && link.writer.is_write_vectored(), "{link:?}");
         talks(&mut link).await;
