@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::plan::{INTERNAL, Plan, Ports, Quorum};
@@ -70,10 +71,14 @@ fn listeners(plan: &Plan, id: i32, ports: &Ports) -> (Vec<String>, Vec<String>, 
     (bound, told, map)
 }
 
-/// The proxy's address if there is one. Otherwise the listener's host: a name, where the protocol wants one.
+/// The proxy's address if there is one. A loopback address is told by the listener's host, which is a name where
+/// the protocol wants one.
 fn told_address(plan: &Plan, id: i32, listener: Listener, ports: &Ports) -> String {
     let address = plan.advertised(id, listener, ports);
-    format!("{}:{}", listener.host(), address.port())
+    if address.ip() == Ipv4Addr::LOCALHOST {
+        return format!("{}:{}", listener.host(), address.port());
+    }
+    address.to_string()
 }
 
 /// What every broker of ours has in common: quick groups, and nothing deleted for its age, since the timestamps

@@ -2,8 +2,16 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use weir_kafka_harness::oidc::{Behaviour, CLIENT_ID, CLIENT_SECRET, Issuer};
 use weir_kafka_harness::{Cluster, Listener, Mechanism, unless_skipped};
 
@@ -42,7 +50,7 @@ fn a_secret_or_an_assertion_gets_a_token() {
          Content-Length: 29\r\n\r\ngrant_type=client_credentials";
     assert!(http(&issuer, basic).0.starts_with("HTTP/1.1 200"));
     // Its own token is no assertion, for want of a client's key.
-    let token = issuer.token("x", Duration::from_secs(60)).unwrap();
+    let token = issuer.token("x", Duration::from_mins(1)).unwrap();
     for (body, error) in [
         ("grant_type=client_credentials&client_id=x&client_secret=y".to_owned(), "invalid_client"),
         ("grant_type=client_credentials".to_owned(), "invalid_client"),
@@ -59,6 +67,75 @@ fn a_secret_or_an_assertion_gets_a_token() {
     assert_eq!((seen[1].path.as_str(), seen[1].tls), ("/token", false));
     assert_eq!(seen[1].fields[1], ("client_id".to_owned(), CLIENT_ID.to_owned()));
     assert!(std::fs::read_to_string(issuer.client_key()).unwrap().starts_with("-----BEGIN PRIVATE KEY-----"));
+}
+
+/// An assertion for this issuer, signed with RS256 by the program `openssl`: made by others than those who check.
+fn assertion(issuer: &Issuer, key: &Path, audience: &str) -> String {
+    let claims = format!("{{\"iss\":\"me\",\"sub\":\"me\",\"aud\":\"{audience}\",\"exp\":99999999999}}");
+    let signed = format!("{}.{}", BASE64URL.encode(r#"{"alg":"RS256"}"#), BASE64URL.encode(claims));
+    let mut openssl = Command::new("openssl")
+        .args(["dgst", "-sha256", "-sign"])
+        .arg(key)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    openssl.stdin.take().unwrap().write_all(signed.as_bytes()).unwrap();
+    let output = openssl.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", issuer.name());
+    format!("{signed}.{}", BASE64URL.encode(output.stdout))
+}
+
+#[test]
+fn an_assertion_is_as_good_as_a_secret() {
+    let issuer = Issuer::start().unwrap();
+    let Some(key) = unless_skipped("RS256", issuer.rsa_client_key()) else { return };
+    let good = assertion(&issuer, &key, &issuer.token_url(true));
+    let foreign = assertion(&issuer, &key, "https://elsewhere.example");
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let as_client = |kind: &str, text: &str| {
+        format!("grant_type=client_credentials&client_assertion_type={kind}&client_assertion={text}")
+    };
+    let as_grant =
+        |text: &str| format!("grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion={text}");
+    for (body, expected) in [
+        (as_client(kind, &good), "\"access_token\":\"ey"),
+        (as_client("saml", &good), "unknown type"),
+        (as_client(kind, &foreign), "another audience"),
+        (as_grant(&good), "\"access_token\":\"ey"),
+        (as_grant(&foreign), "another audience"),
+    ] {
+        let (head, answer) = post(&issuer, &body);
+        assert!(answer.contains(expected), "{expected}: {head} {answer}");
+    }
+}
+
+#[test]
+fn it_is_reached_by_tls_too() {
+    let issuer = Issuer::start().unwrap();
+    let ask = |authority: &Path| -> std::io::Result<String> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let url = issuer.jwks_url(true);
+        let address = url.strip_prefix("https://").and_then(|rest| rest.strip_suffix("/jwks")).unwrap();
+        let stream = TcpStream::connect(address.replace("localhost", "127.0.0.1"))?;
+        let session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+        let mut stream = StreamOwned::new(session, stream);
+        stream.write_all(b"GET /jwks HTTP/1.1\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = ask(&issuer.certificates().authority()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"kid\":\"weir-1\""), "{answer}");
+    assert!(issuer.seen().iter().any(|seen| seen.tls && seen.path == "/jwks"));
+    assert!(ask(&issuer.certificates().other_authority()).is_err(), "who does not trust it gets nothing");
 }
 
 #[test]
