@@ -169,7 +169,7 @@ fn run(version: &str, args: &[&str]) -> Result<(), Trouble> {
     announce(&cluster, kdc.as_ref(), issuer.as_ref())?;
     while ended.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
         if let Some(dead) = cluster.nodes().iter().find(|node| node.pid().is_none()) {
-            return Err(broken(&format!("node {} died", dead.id()), &dead.log()));
+            return Err(broken(&format!("node {} died", dead.id()), &dead.log_tail()));
         }
     }
     Ok(())

@@ -11,8 +11,8 @@ use super::plan::{INTERNAL, Plan, Ports, Quorum};
 use super::security;
 use crate::listener::Listener;
 
-/// Timeouts of a quorum of several nodes, so that it sees a dead one within seconds. A single node keeps
-/// Kafka's, since nobody could take over from it.
+/// Timeouts of a quorum, so that it sees a dead node within seconds. A single node gains too: killed, it counts
+/// as alive for so long, and cannot come back.
 const QUICK_FAILOVER: [(&str, &str); 3] = [
     ("broker.session.timeout.ms", "4000"),
     ("broker.heartbeat.interval.ms", "500"),
@@ -103,7 +103,7 @@ fn common(plan: &Plan) -> Vec<(String, String)> {
         lines.insert("share.coordinator.state.topic.replication.factor", &copies);
         lines.insert("share.coordinator.state.topic.min.isr", in_sync);
     }
-    if plan.nodes > 1 && matches!(plan.quorum, Quorum::Kraft { .. }) {
+    if matches!(plan.quorum, Quorum::Kraft { .. }) {
         lines.extend(QUICK_FAILOVER);
     }
     lines.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
