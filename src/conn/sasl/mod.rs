@@ -11,6 +11,9 @@ use crate::{Error, Result, Secret};
 mod aws;
 mod hash;
 mod oauth;
+/// Tokens from an identity provider.
+#[cfg(feature = "oidc")]
+pub mod oidc;
 mod plain;
 mod scram;
 
