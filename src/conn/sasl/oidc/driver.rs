@@ -28,6 +28,7 @@ pub(super) struct Setup {
     pub(super) extensions: Vec<(String, String)>,
     pub(super) tls: Arc<rustls::ClientConfig>,
     pub(super) timeout: Duration,
+    pub(super) tries_max: u32,
 }
 
 /// The tokens of one setup.
@@ -108,7 +109,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 async fn fetch(setup: &Arc<Setup>) -> Result<(Token, Duration)> {
-    let mut retries = Retries::new();
+    let mut retries = Retries::new(setup.tries_max);
     loop {
         let tried = tokio::time::timeout(setup.timeout, fetch_once(setup)).await;
         let error = match tried {

@@ -51,11 +51,9 @@ impl Cache {
     /// Somebody wants a token; `fetching` says whether a fetch is under way.
     pub(super) fn ask(&mut self, now: Instant, fetching: bool) -> Plan {
         match &self.held {
-            Some(held) if now < held.renew || (fetching && now < held.end) => {
-                return Plan::Use(held.token.clone());
-            }
-            Some(held) if now < held.end => return Plan::UseAndFetch(held.token.clone()),
-            Some(_) => self.held = None,
+            Some(held) if now >= held.end => self.held = None,
+            Some(held) if fetching || now < held.renew => return Plan::Use(held.token.clone()),
+            Some(held) => return Plan::UseAndFetch(held.token.clone()),
             None => {}
         }
         if fetching {
@@ -98,14 +96,12 @@ pub(super) struct Retries {
     next: Duration,
 }
 
-/// How often one fetch is tried.
-const TRIES_MAX: u32 = 6;
 const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl Retries {
-    pub(super) fn new() -> Self {
-        Self { left: TRIES_MAX - 1, next: WAIT_FIRST }
+    pub(super) fn new(tries_max: u32) -> Self {
+        Self { left: tries_max.saturating_sub(1), next: WAIT_FIRST }
     }
 
     /// How long to wait after a try that failed, within 20 % either way; `None` when it was the last, or when
@@ -179,6 +175,11 @@ mod tests {
         ] {
             assert_eq!(told(&cache.ask(start + seconds(at), false)), plan, "at {at}");
         }
+        cache.failed(start + seconds(3600), Error::auth("no more"));
+        cache.granted(start, token("short"), seconds(5), 0);
+        cache.failed(start + seconds(3), Error::auth("no more"));
+        assert_eq!(told(&cache.ask(start + seconds(4), false)), "use short");
+        assert_eq!(told(&cache.ask(start + seconds(5), false)), "fetch");
         cache.failed(start + seconds(3601), Error::auth("no more"));
         let refused = "refuse: authentication failed: no more";
         assert_eq!(told(&cache.ask(start + seconds(3601), false)), refused);
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn tries_are_few_and_only_where_they_can_help() {
-        let mut retries = Retries::new();
+        let mut retries = Retries::new(6);
         assert!(retries.after(&Error::auth("401"), 0).is_none());
         let waits: Vec<_> = std::iter::from_fn(|| retries.after(&Error::io("503"), u32::MAX / 2)).collect();
         assert_eq!(waits.len(), 5);

@@ -100,6 +100,7 @@ pub struct OidcBuilder {
     guards: Guards,
     tls: Option<Arc<rustls::ClientConfig>>,
     timeout: Duration,
+    tries_max: u32,
 }
 
 impl OidcBuilder {
@@ -112,6 +113,7 @@ impl OidcBuilder {
             guards: Guards::default(),
             tls: None,
             timeout: Duration::from_secs(10),
+            tries_max: 6,
         }
     }
 
@@ -178,6 +180,13 @@ impl OidcBuilder {
         self
     }
 
+    /// How often one fetch is tried where trying again may help; 6 times at first, and at least once.
+    #[must_use]
+    pub fn tries_max(mut self, tries: u32) -> Self {
+        self.tries_max = tries;
+        self
+    }
+
     /// Checks the settings. Nothing is fetched and no key is read yet.
     ///
     /// # Errors
@@ -205,6 +214,7 @@ impl OidcBuilder {
             extensions: self.extensions,
             tls,
             timeout: self.timeout,
+            tries_max: self.tries_max,
         }))))
     }
 }
