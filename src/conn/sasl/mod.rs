@@ -9,6 +9,9 @@ use crate::net::BoxFuture;
 use crate::{Error, Result, Secret};
 
 mod aws;
+/// Kerberos.
+#[cfg(feature = "gssapi")]
+pub mod gssapi;
 mod hash;
 mod oauth;
 /// Tokens from an identity provider.

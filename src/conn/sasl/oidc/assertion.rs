@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::jwt::{self, Algorithm};
 use crate::conn::sasl::TOKEN_MAX;
+use crate::net::tls::private_key;
 use crate::{Error, Result, Secret};
 
 /// A JWT that says who we are: read from a file, or signed here ([`SignedAssertion`]).
@@ -59,9 +61,13 @@ impl From<SignedAssertion> for Assertion {
     }
 }
 
-/// A private key in PEM: PKCS#8, or what OpenSSL writes for RSA and for elliptic curves. Not encrypted.
+/// A private key in PEM: PKCS#8, also encrypted, or what OpenSSL writes for RSA (PKCS#1) and for elliptic curves
+/// (SEC1).
 #[derive(Clone)]
-pub struct PrivateKey(Key);
+pub struct PrivateKey {
+    key: Key,
+    password: Option<Secret>,
+}
 
 #[derive(Clone)]
 enum Key {
@@ -72,26 +78,34 @@ enum Key {
 impl PrivateKey {
     /// The key itself, as PEM text.
     pub fn pem(pem: impl Into<Secret>) -> Self {
-        Self(Key::Pem(pem.into()))
+        Self { key: Key::Pem(pem.into()), password: None }
     }
 
     /// The key in this file, which is read for each assertion, so that a new key may be put there.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self(Key::File(path.into()))
+        Self { key: Key::File(path.into()), password: None }
     }
 
-    fn load(&self) -> Result<Secret> {
-        match &self.0 {
-            Key::Pem(pem) => Ok(pem.clone()),
-            Key::File(path) => read_file("private key", path).map(Secret::from),
-        }
+    /// The password of an encrypted key (`sasl.oauthbearer.assertion.private.key.passphrase`).
+    #[must_use]
+    pub fn password(mut self, password: impl Into<Secret>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    fn load(&self) -> Result<PrivateKeyDer<'static>> {
+        let pem = match &self.key {
+            Key::Pem(pem) => pem.clone(),
+            Key::File(path) => read_file("private key", path)?.into(),
+        };
+        private_key(pem.expose(), self.password.as_ref()).map_err(|error| error.within("the assertion's key"))
     }
 }
 
 /// Says from where the key is, and nothing of it.
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.key {
             Key::Pem(_) => f.write_str("PrivateKey(..)"),
             Key::File(path) => write!(f, "PrivateKey({})", path.display()),
         }
@@ -219,7 +233,7 @@ impl SignedAssertion {
         if self.with_id {
             claims.insert("jti".to_owned(), format!("{:032x}", u128::from_be_bytes(random)).into());
         }
-        jwt::sign(self.algorithm, &header, &claims, &self.key.load()?, provider)
+        jwt::sign(self.algorithm, &header, &claims, self.key.load()?, provider)
     }
 }
 

@@ -5,8 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustls::crypto::CryptoProvider;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use super::assertion::Assertion;
 use super::endpoint::Endpoint;
@@ -15,8 +14,8 @@ use super::machine::{Cache, Plan, Retries};
 use super::request::{self, Extras, Grant, Request};
 use super::response;
 use crate::conn::sasl::Token;
-use crate::net::clock;
 use crate::net::task::{self, Task};
+use crate::net::{Config, Dialer, clock};
 use crate::{Error, Result, Secret};
 
 /// How a token is got: all that does not change.
@@ -26,7 +25,9 @@ pub(super) struct Setup {
     pub(super) grant: Grant<Assertion>,
     pub(super) extras: Extras,
     pub(super) extensions: Vec<(String, String)>,
-    pub(super) tls: Arc<rustls::ClientConfig>,
+    pub(super) network: Config,
+    /// Made when it is first used: certificates are read then.
+    pub(super) dialer: OnceCell<Dialer>,
     pub(super) timeout: Duration,
     pub(super) tries_max: u32,
 }
@@ -128,12 +129,14 @@ async fn fetch(setup: &Arc<Setup>) -> Result<(Token, Duration)> {
 }
 
 async fn fetch_once(setup: &Arc<Setup>) -> Result<(Token, Duration)> {
+    let deadline = clock::now() + setup.timeout;
     let making = Arc::clone(setup);
     // May read files and sign.
     let (request, secrets) = tokio::task::spawn_blocking(move || make_request(&making))
         .await
         .map_err(|error| Error::internal("the task that makes an assertion died").because(error))??;
-    let answer = http::exchange(&setup.tls, &setup.endpoint, &request).await?;
+    let dialer = setup.dialer.get_or_try_init(|| Dialer::new(setup.network.clone())).await?;
+    let answer = http::exchange(dialer, &setup.endpoint, &request, deadline).await?;
     let (mut token, lifetime) = response::read(&answer, SystemTime::now(), &secrets)?;
     for (name, value) in &setup.extensions {
         token = token.extension(name, value)?;
@@ -147,8 +150,7 @@ fn make_request(setup: &Setup) -> Result<(Request, Vec<Secret>)> {
         let mut id = [0; 16];
         getrandom::fill(&mut id)
             .map_err(|error| Error::internal("the system gives no random bytes").because(error))?;
-        let provider: &CryptoProvider = setup.tls.crypto_provider();
-        assertion.make(SystemTime::now(), provider, id)
+        assertion.make(SystemTime::now(), &*setup.network.crypto_provider()?, id)
     };
     let (grant, secret) = match &setup.grant {
         Grant::ClientSecret { id, secret } => {

@@ -2,14 +2,13 @@
 
 use hyper::Uri;
 
+use crate::net::Address;
 use crate::{Error, Result};
 
 /// A token endpoint that passed the guards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
-    /// Without brackets, if it is an IPv6 address.
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) address: Address,
     pub(super) secure: bool,
     /// What the header `Host` says.
     pub(super) authority: String,
@@ -60,8 +59,7 @@ impl Endpoint {
         }
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
-            host: host.to_owned(),
-            port,
+            address: Address::new(host, port)?,
             secure,
             authority: authority.as_str().to_owned(),
             path: path.to_owned(),
@@ -76,7 +74,10 @@ mod tests {
     fn check(url: &str, expected: &str) {
         let guards = Guards::default();
         let found = match Endpoint::parse(url, &guards) {
-            Ok(at) => format!("{} {} {} {} {}", at.host, at.port, at.secure, at.authority, at.path),
+            Ok(at) => {
+                let (host, port) = (at.address.host(), at.address.port());
+                format!("{host} {port} {} {} {}", at.secure, at.authority, at.path)
+            }
             Err(error) => error.to_string().replace("invalid value: the token endpoint ", "no: "),
         };
         assert_eq!(found, expected, "{url}");
@@ -107,7 +108,7 @@ mod tests {
     fn guards_are_widened_and_narrowed_by_name() {
         let plain = Guards { allow_plain: true, hosts: None };
         let at = Endpoint::parse("http://127.0.0.1/t", &plain).unwrap();
-        assert_eq!((at.port, at.secure), (80, false));
+        assert_eq!((at.address.port(), at.secure), (80, false));
         let listed = Guards { allow_plain: false, hosts: Some(vec!["IdP.example".into()]) };
         assert!(Endpoint::parse("https://idp.EXAMPLE/t", &listed).is_ok());
         for url in ["https://idp.example.evil/t", "https://evil/idp.example", "http://idp.example/t"] {

@@ -2,7 +2,7 @@
 //!
 //! Here are only bytes and bounds; what they mean is for `request` and `response`.
 
-use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -10,15 +10,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderValue};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
 use super::request::Request;
 use super::response::Response;
-use crate::net::{Transport, task};
+use crate::net::{Dialer, Origin, task};
 use crate::{Error, Result, Secret};
 
 /// The largest body of an answer, in bytes.
@@ -27,36 +24,24 @@ const BODY_MAX: usize = 1024 * 1024;
 const HEAD_MAX: usize = 64 * 1024;
 
 /// Sends the request and reads the answer whole, whatever its status is: no redirect is followed. The caller
-/// bounds the time.
+/// bounds the time; `deadline` is for connecting.
 pub(super) async fn exchange(
-    tls: &Arc<rustls::ClientConfig>,
+    dialer: &Dialer,
     endpoint: &Endpoint,
     request: &Request,
+    deadline: Instant,
 ) -> Result<Response> {
-    let stream = connect(tls, endpoint).await?;
+    let link = dialer.dial(&endpoint.address, Origin::Bootstrap, deadline).await;
+    let link = link.map_err(|error| error.within("the identity provider cannot be reached"))?;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_MAX)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(tokio::io::join(link.reader, link.writer)))
         .await
         .map_err(broken)?;
     // Ends with this function: whatever else the provider sends is not read.
     let _running = task::spawn(async move { drop(connection.await) });
     let mut answer = sender.send_request(http_request(endpoint, request)?).await.map_err(broken)?;
     Ok(Response { status: answer.status().as_u16(), body: body(answer.body_mut()).await? })
-}
-
-async fn connect(tls: &Arc<rustls::ClientConfig>, endpoint: &Endpoint) -> Result<Box<dyn Transport>> {
-    let failed = |error: std::io::Error| {
-        Error::io(format!("cannot reach the identity provider {}", endpoint.authority)).because(error)
-    };
-    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(failed)?;
-    if !endpoint.secure {
-        return Ok(Box::new(stream));
-    }
-    let name = ServerName::try_from(endpoint.host.clone())
-        .map_err(|_| Error::invalid("the token endpoint's host is no name that a certificate can have"))?;
-    let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.map_err(failed)?;
-    Ok(Box::new(stream))
 }
 
 fn http_request(endpoint: &Endpoint, request: &Request) -> Result<hyper::Request<Full<Bytes>>> {

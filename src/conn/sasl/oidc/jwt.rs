@@ -9,7 +9,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::SignatureScheme;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Map, Value};
 
 use super::response;
@@ -42,17 +41,15 @@ impl Algorithm {
     }
 }
 
-/// Signs header and claims with a private key in PEM.
+/// Signs header and claims.
 pub(super) fn sign(
     algorithm: Algorithm,
     header: &Map<String, Value>,
     claims: &Map<String, Value>,
-    pem: &Secret,
+    key: PrivateKeyDer<'static>,
     provider: &CryptoProvider,
 ) -> Result<Secret> {
     let unfit = || Error::invalid(format!("the assertion's key is none for {}", algorithm.name()));
-    let key = PrivateKeyDer::from_pem_slice(pem.expose())
-        .map_err(|_| Error::invalid("the assertion's key is no PEM with a private key, or an encrypted one"))?;
     // The library's errors here say no more than that it does not fit.
     let key = provider.key_provider.load_private_key(key).map_err(|_| unfit())?;
     let signer = key.choose_scheme(&[algorithm.scheme()]).ok_or_else(unfit)?;

@@ -27,6 +27,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
+
 pub use assertion::{Assertion, PrivateKey, SignedAssertion};
 pub use jwt::Algorithm;
 
@@ -34,7 +36,7 @@ use self::driver::{Driver, Setup};
 use self::endpoint::{Endpoint, Guards};
 use self::request::{Extras, Grant, OWN_FIELDS};
 use crate::conn::sasl::{Peer, Token, TokenProvider};
-use crate::net::BoxFuture;
+use crate::net::{BoxFuture, Config};
 use crate::{Error, Result, Secret};
 
 /// Tokens from an identity provider. Give it to the OAUTHBEARER mechanism; clones share the token.
@@ -98,7 +100,7 @@ pub struct OidcBuilder {
     extras: Extras,
     extensions: Vec<(String, String)>,
     guards: Guards,
-    tls: Option<Arc<rustls::ClientConfig>>,
+    network: Config,
     timeout: Duration,
     tries_max: u32,
 }
@@ -111,7 +113,7 @@ impl OidcBuilder {
             extras: Extras::default(),
             extensions: Vec::new(),
             guards: Guards::default(),
-            tls: None,
+            network: Config::new(),
             timeout: Duration::from_secs(10),
             tries_max: 6,
         }
@@ -173,6 +175,14 @@ impl OidcBuilder {
         self
     }
 
+    /// How the provider is reached: whom TLS trusts, a certificate of ours (mTLS), a proxy, a resolver. At first
+    /// as the operating system would.
+    #[must_use]
+    pub fn network(mut self, network: Config) -> Self {
+        self.network = network;
+        self
+    }
+
     /// How long one try may take, from the first look-up of the name to the last byte of the answer; 10 s at first.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -203,16 +213,14 @@ impl OidcBuilder {
         self.extensions
             .iter()
             .try_fold(Token::new("x")?, |token, (name, value)| token.extension(name, value))?;
-        let tls = match self.tls {
-            Some(tls) => tls,
-            None => default_tls()?,
-        };
+        let network = if endpoint.secure { self.network.with_tls() } else { self.network.without_tls() };
         Ok(Oidc(Arc::new(Driver::new(Setup {
             endpoint,
             grant: self.grant,
             extras: self.extras,
             extensions: self.extensions,
-            tls,
+            network,
+            dialer: OnceCell::new(),
             timeout: self.timeout,
             tries_max: self.tries_max,
         }))))
@@ -223,14 +231,4 @@ impl fmt::Debug for OidcBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OidcBuilder").field("grant", &self.grant).field("timeout", &self.timeout).finish_non_exhaustive()
     }
-}
-
-fn default_tls() -> Result<Arc<rustls::ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::invalid("TLS").because(error))?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
