@@ -11,6 +11,9 @@ mod broker;
 mod dispatch;
 /// Generated code against what it is generated from.
 mod drift;
+/// Kerberos against a real KDC.
+#[cfg(feature = "gssapi")]
+mod gssapi;
 /// Messages broken in every way, and what must be refused.
 mod hostile;
 /// Tokens from an identity provider.
