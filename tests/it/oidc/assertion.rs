@@ -49,7 +49,9 @@ fn verified(jwt: &str, pem: &str, scheme: SignatureScheme) -> (Value, Value) {
     let mapping = provider.signature_verification_algorithms.mapping;
     let (_, algorithms) = mapping.iter().find(|(known, _)| *known == scheme).unwrap();
     let good = |message: &[u8]| {
-        algorithms.iter().any(|algorithm| algorithm.verify_signature(&public[skip..], message, &signature).is_ok())
+        algorithms
+            .iter()
+            .any(|algorithm| algorithm.verify_signature(&public[skip..], message, &signature).is_ok())
     };
     assert!(good(message.as_bytes()), "the signature is good");
     assert!(!good(b"another message"), "and for this message alone");
@@ -118,10 +120,10 @@ async fn a_signed_assertion_stands_for_the_client() {
 }
 
 /// A folder of the test's own, gone when this is dropped.
-struct Folder(std::path::PathBuf);
+pub(super) struct Folder(pub(super) std::path::PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("weir-oidc-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         Self(folder)
@@ -173,13 +175,20 @@ async fn keys_that_do_not_fit_are_told_and_not_shown() {
     for (algorithm, pem, says) in [
         (Algorithm::Es256, RSA, "none for ES256"),
         (Algorithm::Rs256, EC, "none for RS256"),
-        (Algorithm::Rs256, "hush", "no PEM with a private key"),
-        (Algorithm::Rs256, "-----BEGIN PRIVATE KEY-----\naHVzaA==\n-----END PRIVATE KEY-----\n", "none for RS256"),
+        (Algorithm::Rs256, "hush", "no private key in it"),
+        (
+            Algorithm::Rs256,
+            "-----BEGIN PRIVATE KEY-----\naHVzaA==\n-----END PRIVATE KEY-----\n",
+            "none for RS256",
+        ),
     ] {
         let assertion = SignedAssertion::new(algorithm, PrivateKey::pem(pem));
         assert!(!format!("{assertion:?}").contains("hush"));
         let error = sent(|url| Oidc::jwt_bearer(url, assertion)).await.unwrap_err();
         assert!(error.is_invalid() && error.to_string().contains(says), "{error}");
-        assert!(!format!("{error:?}").contains("hush") && !format!("{error:?}").contains("aHVzaA"), "{error:?}");
+        assert!(
+            !format!("{error:?}").contains("hush") && !format!("{error:?}").contains("aHVzaA"),
+            "{error:?}"
+        );
     }
 }

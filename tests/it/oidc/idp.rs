@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// What it does with a request.
 #[derive(Clone)]
@@ -29,7 +30,10 @@ pub(super) fn token(value: &str, seconds: u64) -> Answer {
 
 /// An answer with a status and a body.
 pub(super) fn http(status: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// The provider. It ends with the test's runtime.
@@ -41,6 +45,11 @@ pub(super) struct Idp {
 impl Idp {
     /// One that gives these answers in turn, and the last of them for ever.
     pub(super) async fn start(answers: Vec<Answer>) -> Self {
+        Self::start_with(answers, None).await
+    }
+
+    /// The same, behind TLS.
+    pub(super) async fn start_with(answers: Vec<Answer>, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -48,7 +57,15 @@ impl Idp {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let turn = turn.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1);
-                tokio::spawn(serve(stream, answers[turn].clone(), Arc::clone(&seen)));
+                let (answer, seen) = (answers[turn].clone(), Arc::clone(&seen));
+                match tls.clone() {
+                    None => drop(tokio::spawn(serve(stream, answer, seen))),
+                    Some(tls) => drop(tokio::spawn(async move {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            serve(stream, answer, seen).await;
+                        }
+                    })),
+                }
             }
         });
         Self { port, asked }
@@ -64,7 +81,11 @@ impl Idp {
     }
 }
 
-async fn serve(mut stream: TcpStream, answer: Answer, seen: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: Answer,
+    seen: Arc<Mutex<Vec<String>>>,
+) {
     let Some(request) = read_request(&mut stream).await else { return };
     seen.lock().unwrap().push(request);
     // The client may hang up at any time; that is what some tests want.
@@ -93,7 +114,7 @@ async fn serve(mut stream: TcpStream, answer: Answer, seen: Arc<Mutex<Vec<String
     };
 }
 
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut request = Vec::new();
     loop {
         let mut part = [0; 4096];

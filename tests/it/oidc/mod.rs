@@ -9,6 +9,8 @@ use self::idp::{Answer, Idp, http, token};
 
 /// Assertions that are signed here.
 mod assertion;
+/// The provider behind TLS.
+mod https;
 /// The provider.
 mod idp;
 
@@ -35,7 +37,7 @@ async fn fails(answer: Answer, says: &str) -> weir::Error {
     let mut shown = format!("{error} {error:?} {oidc:?}");
     let mut source = std::error::Error::source(&error);
     while let Some(inner) = source {
-        shown.push_str(&format!("{inner} {inner:?}"));
+        shown = format!("{shown} {inner} {inner:?}");
         source = inner.source();
     }
     assert!(error.to_string().contains(says), "{error:?} should say {says}");
@@ -47,7 +49,12 @@ async fn fails(answer: Answer, says: &str) -> weir::Error {
 #[tokio::test]
 async fn one_request_gives_a_token_to_all() {
     let idp = Idp::start(vec![token("first", 3600), token("second", 3600)]).await;
-    let oidc = builder(&idp).scope("kafka read").parameter("audience", "x").extension("tenant", "7").build().unwrap();
+    let oidc = builder(&idp)
+        .scope("kafka read")
+        .parameter("audience", "x")
+        .extension("tenant", "7")
+        .build()
+        .unwrap();
     assert_eq!(ask(&oidc).await.unwrap(), "first");
     assert_eq!(ask(&oidc.clone()).await.unwrap(), "first");
     let asked = idp.asked();
@@ -165,7 +172,8 @@ async fn nobody_there_is_an_error_that_may_pass() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);
-    let oidc = Oidc::client_credentials(url, "a", "b").danger_allow_plain_http().tries_max(1).build().unwrap();
+    let oidc =
+        Oidc::client_credentials(url, "a", "b").danger_allow_plain_http().tries_max(1).build().unwrap();
     let error = ask(&oidc).await.unwrap_err();
     assert!(error.is_io() && error.is_retriable(), "{error}");
 }

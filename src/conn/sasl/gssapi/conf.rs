@@ -15,13 +15,13 @@ impl Conf {
     pub(super) fn parse(text: &str) -> Self {
         let mut conf = Self::default();
         // The section, and the names of the braces that are open in it.
-        let (mut section, mut open) = (String::new(), Vec::<String>::new());
+        let (mut section, mut open) = ("", Vec::<String>::new());
         for line in text.lines().map(str::trim) {
             if line.starts_with(['#', ';']) {
                 continue;
             }
             if let Some(name) = line.strip_prefix('[') {
-                section = name.trim_end_matches('*').trim_end_matches(']').trim().to_owned();
+                section = name.trim_end_matches('*').trim_end_matches(']').trim();
                 open.clear();
             } else if line.starts_with('}') {
                 open.pop();
@@ -30,7 +30,7 @@ impl Conf {
                 if value == "{" {
                     open.push(name.to_owned());
                 } else {
-                    conf.take(&section, &open, name, value);
+                    conf.take(section, &open, name, value);
                 }
             }
         }
@@ -45,7 +45,8 @@ impl Conf {
             }
             ("realms", [realm], "kdc") => {
                 // MIT's library takes `tcp/` and `udp/` in front; we always ask by TCP.
-                let value = value.strip_prefix("tcp/").or_else(|| value.strip_prefix("udp/")).unwrap_or(value);
+                let value =
+                    value.strip_prefix("tcp/").or_else(|| value.strip_prefix("udp/")).unwrap_or(value);
                 self.kdcs.entry(realm.clone()).or_default().push(value.to_owned());
             }
             _ => {}

@@ -8,7 +8,7 @@ use std::fmt;
 use aes::cipher::{Array, BlockCipherEncrypt as _, KeyInit as _};
 use aes::{Aes128, Aes256};
 use cts::{CbcCs3, Decrypt as _, Encrypt as _, KeyIvInit as _};
-use hmac::{Hmac, Mac as _};
+use hmac::Hmac;
 use sha1::Sha1;
 use sha2::{Sha256, Sha384};
 use subtle::ConstantTimeEq as _;
@@ -52,7 +52,8 @@ const ROUNDS_MAX: u32 = 1_000_000;
 
 impl Enctype {
     /// In the order in which we want them, which is that of MIT's library: what old services know comes first.
-    pub(super) const ALL: [Self; 4] = [Self::Aes256Sha1, Self::Aes128Sha1, Self::Aes256Sha384, Self::Aes128Sha256];
+    pub(super) const ALL: [Self; 4] =
+        [Self::Aes256Sha1, Self::Aes128Sha1, Self::Aes256Sha384, Self::Aes128Sha256];
 
     pub(super) fn from_number(number: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|known| *known as i64 == number)
@@ -100,7 +101,9 @@ impl Enctype {
 fn hmac<M: hmac::Mac + hmac::KeyInit>(key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     // HMAC takes keys of any length.
     let Ok(mut mac) = <M as hmac::KeyInit>::new_from_slice(key) else { return Zeroizing::new(Vec::new()) };
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     Zeroizing::new(mac.finalize().into_bytes().to_vec())
 }
 
@@ -167,7 +170,8 @@ impl Key {
         // The two families differ in whether the checksum is of what is encrypted or of the result.
         let before = self.enctype.hmac(&integrity, &[&text]);
         self.derive_cipher(usage).encrypt(&mut text);
-        let mac = if self.enctype.sha2() { self.enctype.hmac(&integrity, &[&[0; 16], &text]) } else { before };
+        let mac =
+            if self.enctype.sha2() { self.enctype.hmac(&integrity, &[&[0; 16], &text]) } else { before };
         [&text, mac.get(..self.enctype.mac_len()).unwrap_or_default()].concat()
     }
 
@@ -175,7 +179,8 @@ impl Key {
     pub(super) fn decrypt(&self, usage: Usage, cipher: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         let wrong = || Error::auth("what was encrypted in a Kerberos message is not of our key");
         let split = cipher.len().checked_sub(self.enctype.mac_len()).ok_or_else(wrong)?;
-        let (text, mac) = cipher.split_at_checked(split).filter(|(text, _)| text.len() > 16).ok_or_else(wrong)?;
+        let (text, mac) =
+            cipher.split_at_checked(split).filter(|(text, _)| text.len() > 16).ok_or_else(wrong)?;
         let mut plain = Zeroizing::new(text.to_vec());
         self.derive_cipher(usage).decrypt(&mut plain);
         let integrity = self.derive(usage, Purpose::Integrity);
@@ -231,8 +236,12 @@ impl Key {
         let mut block = Array::from(block);
         // The length was checked when the key was made.
         match self.bytes.len() {
-            16 => Aes128::new_from_slice(&self.bytes).map(|aes| aes.encrypt_block(&mut block)).unwrap_or_default(),
-            _ => Aes256::new_from_slice(&self.bytes).map(|aes| aes.encrypt_block(&mut block)).unwrap_or_default(),
+            16 => Aes128::new_from_slice(&self.bytes)
+                .map(|aes| aes.encrypt_block(&mut block))
+                .unwrap_or_default(),
+            _ => Aes256::new_from_slice(&self.bytes)
+                .map(|aes| aes.encrypt_block(&mut block))
+                .unwrap_or_default(),
         }
         block.into()
     }
@@ -252,16 +261,24 @@ impl Cipher {
     fn encrypt(&self, text: &mut [u8]) {
         // Keys have one of two lengths, and what is encrypted begins with a whole block: neither can fail.
         match self.0.len() {
-            16 => CbcCs3::<Aes128>::new_from_slices(&self.0, &[0; 16]).map(|mode| mode.encrypt(text).ok()).ok(),
-            _ => CbcCs3::<Aes256>::new_from_slices(&self.0, &[0; 16]).map(|mode| mode.encrypt(text).ok()).ok(),
+            16 => {
+                CbcCs3::<Aes128>::new_from_slices(&self.0, &[0; 16]).map(|mode| mode.encrypt(text).ok()).ok()
+            }
+            _ => {
+                CbcCs3::<Aes256>::new_from_slices(&self.0, &[0; 16]).map(|mode| mode.encrypt(text).ok()).ok()
+            }
         };
     }
 
     /// `text` has more than one block.
     fn decrypt(&self, text: &mut [u8]) {
         match self.0.len() {
-            16 => CbcCs3::<Aes128>::new_from_slices(&self.0, &[0; 16]).map(|mode| mode.decrypt(text).ok()).ok(),
-            _ => CbcCs3::<Aes256>::new_from_slices(&self.0, &[0; 16]).map(|mode| mode.decrypt(text).ok()).ok(),
+            16 => {
+                CbcCs3::<Aes128>::new_from_slices(&self.0, &[0; 16]).map(|mode| mode.decrypt(text).ok()).ok()
+            }
+            _ => {
+                CbcCs3::<Aes256>::new_from_slices(&self.0, &[0; 16]).map(|mode| mode.decrypt(text).ok()).ok()
+            }
         };
     }
 }
@@ -274,7 +291,8 @@ fn fold(label: &[u8]) -> [u8; 16] {
         return [0; 16];
     }
     // The length at which copies and pieces come out even.
-    let total = (1..=16).map(|copies| copies * label.len()).find(|len| len % 16 == 0).unwrap_or(label.len() * 16);
+    let total =
+        (1..=16).map(|copies| copies * label.len()).find(|len| len % 16 == 0).unwrap_or(label.len() * 16);
     let byte = |at: usize| {
         let (copy, inside) = (at / label.len(), at % label.len());
         (0..8).fold(0u8, |byte, bit| {
@@ -297,7 +315,10 @@ mod tests {
 
     fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        digits.chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+        digits
+            .chunks(2)
+            .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+            .collect()
     }
 
     #[test]

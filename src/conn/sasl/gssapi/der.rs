@@ -111,7 +111,9 @@ pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         out.push(0x80 | (bytes.len() - zeros) as u8);
         out.extend(bytes.iter().skip(zeros));
     }
-    parts.iter().for_each(|part| out.extend_from_slice(part));
+    for part in parts {
+        out.extend_from_slice(part);
+    }
     out
 }
 
@@ -131,7 +133,9 @@ pub(super) fn number(value: i64) -> Vec<u8> {
     // A leading byte that only repeats the sign is left out.
     let needless = bytes
         .windows(2)
-        .take_while(|pair| matches!(pair, [0, next] if next & 0x80 == 0) || matches!(pair, [0xff, next] if next & 0x80 != 0))
+        .take_while(|pair| {
+            matches!(pair, [0, next] if next & 0x80 == 0) || matches!(pair, [0xff, next] if next & 0x80 != 0)
+        })
         .count();
     element(INTEGER, &[bytes.get(needless..).unwrap_or_default()])
 }
@@ -184,10 +188,15 @@ mod tests {
             let bytes = element(OCTETS, &[&content]);
             assert_eq!(Der(&bytes).octets().unwrap(), content);
             for cut in [0, 1, 2, bytes.len() - 1] {
-                assert!(Der(bytes.get(..cut).unwrap()).octets().is_err() || cut == bytes.len(), "{len} {cut}");
+                assert!(
+                    Der(bytes.get(..cut).unwrap()).octets().is_err() || cut == bytes.len(),
+                    "{len} {cut}"
+                );
             }
         }
-        for wrong in [&[4, 0x80, 0, 0][..], &[4, 0x85, 0, 0, 0, 0, 0], &[4, 0xff], &[4, 0x84, 255, 255, 255, 255]] {
+        for wrong in
+            [&[4, 0x80, 0, 0][..], &[4, 0x85, 0, 0, 0, 0, 0], &[4, 0xff], &[4, 0x84, 255, 255, 255, 255]]
+        {
             assert!(Der(wrong).octets().is_err(), "{wrong:?}");
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::OnceCell;
@@ -156,7 +156,9 @@ impl Driver {
             match tokio::time::timeout(KDC_TIMEOUT, ask_one(dialer, kdc, request)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => last = error.within(format_args!("the KDC {kdc}")),
-                Err(_) => last = Error::timeout(format!("the KDC {kdc} did not answer within {KDC_TIMEOUT:?}")),
+                Err(_) => {
+                    last = Error::timeout(format!("the KDC {kdc} did not answer within {KDC_TIMEOUT:?}"))
+                }
             }
         }
         Err(last)
@@ -193,7 +195,7 @@ fn is_good(ticket: &Ticket, now: Now) -> bool {
 }
 
 pub(super) fn now() -> Now {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = clock::time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();
     Now(now.as_micros() as u64)
 }
 

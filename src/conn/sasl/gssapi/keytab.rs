@@ -22,49 +22,55 @@ pub(super) fn keys(file: &[u8], principal: &Principal) -> Result<Vec<Key>> {
             after.split_at_checked(size).ok_or_else(|| Error::invalid("a keytab that ends too early"))?;
         rest = after;
         if len > 0 {
-            let read = entry_key(entry, principal).ok_or_else(|| Error::invalid("a broken entry in a keytab"))?;
-            found.extend(read);
+            let broken = || Error::invalid("a broken entry in a keytab");
+            let entry = Entry::read(entry, principal).ok_or_else(broken)?;
+            if let Some(enctype) = entry.enctype.filter(|_| entry.is_ours) {
+                found.push((entry.version, Key::new(enctype, entry.key).map_err(|_| broken())?));
+            }
         }
     }
     found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
     Ok(found.into_iter().map(|(_, key)| key).collect())
 }
 
-/// The key of an entry and its version, if it is of this principal and of a kind that we know. The outer `None`
-/// says that it is broken.
-fn entry_key(entry: &[u8], principal: &Principal) -> Option<Option<(u32, Key)>> {
-    let mut rest = entry;
-    let mut take = |len: usize| -> Option<&[u8]> {
-        let (taken, after) = rest.split_at_checked(len)?;
-        rest = after;
-        Some(taken)
-    };
-    let parts = number(take(2)?);
-    let realm_len = number(take(2)?);
-    let mut same = take(realm_len as usize)? == principal.realm.as_bytes();
-    same &= parts as usize == principal.parts.len();
-    for at in 0..parts as usize {
-        let len = number(take(2)?);
-        let part = take(len as usize)?;
-        same &= principal.parts.get(at).is_some_and(|own| own.as_bytes() == part);
-    }
-    // The kind of name and the time of writing say nothing that we need.
-    take(8)?;
-    let short_version = number(take(1)?);
-    let enctype = number(take(2)?);
-    let key_len = number(take(2)?);
-    let key = take(key_len as usize)?;
-    // Newer files repeat the version with more room.
-    let version = match take(4).map(number) {
-        Some(version) if version != 0 => version,
-        _ => short_version,
-    };
-    if !same {
-        return Some(None);
-    }
-    match Enctype::from_number(i64::from(enctype)) {
-        Some(enctype) => Some(Some((version, Key::new(enctype, key).ok()?))),
-        None => Some(None),
+struct Entry<'a> {
+    is_ours: bool,
+    version: u32,
+    /// None if it is of a kind that we do not know.
+    enctype: Option<Enctype>,
+    key: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// `None` if it is broken.
+    fn read(entry: &'a [u8], principal: &Principal) -> Option<Self> {
+        let mut rest = entry;
+        let mut take = |len: usize| -> Option<&'a [u8]> {
+            let (taken, after) = rest.split_at_checked(len)?;
+            rest = after;
+            Some(taken)
+        };
+        let parts = number(take(2)?);
+        let realm_len = number(take(2)?);
+        let mut same = take(realm_len as usize)? == principal.realm.as_bytes();
+        same &= parts as usize == principal.parts.len();
+        for at in 0..parts as usize {
+            let len = number(take(2)?);
+            let part = take(len as usize)?;
+            same &= principal.parts.get(at).is_some_and(|own| own.as_bytes() == part);
+        }
+        // The kind of name and the time of writing say nothing that we need.
+        take(8)?;
+        let short_version = number(take(1)?);
+        let enctype = number(take(2)?);
+        let key_len = number(take(2)?);
+        let key = take(key_len as usize)?;
+        // Newer files repeat the version with more room.
+        let version = match take(4).map(number) {
+            Some(version) if version != 0 => version,
+            _ => short_version,
+        };
+        Some(Self { is_ours: same, version, enctype: Enctype::from_number(i64::from(enctype)), key })
     }
 }
 
@@ -105,7 +111,8 @@ mod tests {
             vec![0; 8],
         ]
         .concat();
-        let found: Vec<_> = keys(&file, &me).unwrap().iter().map(|key| (key.enctype, key.bytes()[0])).collect();
+        let found: Vec<_> =
+            keys(&file, &me).unwrap().iter().map(|key| (key.enctype, key.bytes()[0])).collect();
         assert_eq!(found, [(Enctype::Aes256Sha1, 2), (Enctype::Aes128Sha1, 1)]);
         assert!(keys(&file[..file.len() - 8], &Principal::parse("x@R", None).unwrap()).unwrap().is_empty());
     }

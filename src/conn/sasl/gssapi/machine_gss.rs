@@ -36,7 +36,6 @@ pub(super) struct Chance {
 }
 
 /// The states; each holds what the next needs.
-#[derive(Debug)]
 pub(super) enum Context {
     Proving { ticket: Key, own: Key, sent: Now, sequence: u32 },
     Proved { keys: Keys, sequence: u32, theirs: u32 },
@@ -45,7 +44,6 @@ pub(super) enum Context {
 }
 
 /// The key of what follows the proofs.
-#[derive(Debug)]
 pub(super) struct Keys {
     key: Key,
     /// Whether the broker made it; each token says so.
@@ -58,12 +56,8 @@ impl Context {
         // The number stays positive for implementations that take it as signed.
         let sequence = chance.sequence >> 2;
         let own = Key::random(ticket.key.enctype, &chance.key);
-        let mut checksum = [0; 24];
         // The length of the channel's binding, its hash, which is zeros without one, and the flags.
-        if let [len, .., a, b, c, d] = &mut checksum {
-            *len = 16;
-            [*a, *b, *c, *d] = CONTEXT_FLAGS.to_le_bytes();
-        }
+        let checksum = [&16u32.to_le_bytes()[..], &[0; 16], &CONTEXT_FLAGS.to_le_bytes()].concat();
         let subkey = der::element(
             der::SEQUENCE,
             &[&der::integer(0, own.enctype as i64), &der::octets(1, own.bytes())],
@@ -97,7 +91,9 @@ impl Context {
                 Ok((Self::Chosen, Some(keys.wrap(&choice, u64::from(sequence)))))
             }
             Self::Chosen if challenge.is_empty() => Ok((Self::Done, None)),
-            Self::Chosen | Self::Done => Err(Error::auth("the broker went on with GSSAPI where it was at its end")),
+            Self::Chosen | Self::Done => {
+                Err(Error::auth("the broker went on with GSSAPI where it was at its end"))
+            }
         }
     }
 }
@@ -198,8 +194,7 @@ impl Keys {
 /// A token's header as it is under the checksum: without the lengths that come of it.
 fn summed(header: &[u8; 16]) -> [u8; 16] {
     let mut summed = *header;
-    if let [_, _, _, _, a, b, c, d, ..] = &mut summed {
-        [*a, *b, *c, *d] = [0; 4];
-    }
+    let [_, _, _, _, a, b, c, d, ..] = &mut summed;
+    [*a, *b, *c, *d] = [0; 4];
     summed
 }

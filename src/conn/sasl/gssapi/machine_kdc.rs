@@ -12,7 +12,7 @@ use super::time;
 use crate::{Error, Result, Secret};
 
 /// What a client proves itself with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Credential {
     /// Keys out of a keytab, at least one.
     Keys(Vec<Key>),
@@ -136,13 +136,13 @@ impl AsExchange<'_> {
 
     /// The key for the first enctype of the KDC's that we know.
     fn key(&self, hints: &Hints) -> Result<Key> {
-        if let Some((enctype, ..)) = hints.enctypes.iter().find(|(enctype, ..)| self.has(*enctype)) {
-            return self.key_for(*enctype, hints);
+        if let Some(hint) = hints.enctypes.iter().find(|hint| self.has(hint.enctype)) {
+            return self.key_for(hint.enctype, hints);
         }
         match self.credential {
             // A KDC that says nothing takes any.
-            Credential::Keys(keys) if hints.enctypes.is_empty() => keys.first().cloned().ok_or_else(no_key),
-            Credential::Password(_) if hints.enctypes.is_empty() => self.key_for(Enctype::Aes256Sha1, hints),
+            Credential::Keys(keys) if !hints.told => keys.first().cloned().ok_or_else(no_key),
+            Credential::Password(_) if !hints.told => self.key_for(Enctype::Aes256Sha1, hints),
             _ => Err(no_key()),
         }
     }
@@ -160,9 +160,9 @@ impl AsExchange<'_> {
                 keys.iter().find(|key| key.enctype == enctype).cloned().ok_or_else(no_key)
             }
             Credential::Password(password) => {
-                let hint = hints.enctypes.iter().find(|(hinted, ..)| *hinted == enctype);
-                let salt = hint.and_then(|(_, salt, _)| salt.clone()).unwrap_or_else(|| self.client.salt());
-                let rounds = hint.and_then(|(.., rounds)| *rounds);
+                let hint = hints.enctypes.iter().find(|hint| hint.enctype == enctype);
+                let salt = hint.and_then(|hint| hint.salt.clone()).unwrap_or_else(|| self.client.salt());
+                let rounds = hint.and_then(|hint| hint.rounds);
                 Key::of_password(enctype, password.expose(), &salt, rounds)
             }
         }
@@ -269,7 +269,13 @@ fn request(kind: u8, padata: &[Vec<u8>], body: &[u8]) -> Vec<u8> {
     der::element(der::application(kind), &[&der::element(der::SEQUENCE, &[&fields])])
 }
 
-fn body(client: Option<&Principal>, service: &Principal, now: Now, nonce: u32, enctypes: &[Enctype]) -> Vec<u8> {
+fn body(
+    client: Option<&Principal>,
+    service: &Principal,
+    now: Now,
+    nonce: u32,
+    enctypes: &[Enctype],
+) -> Vec<u8> {
     let enctypes: Vec<u8> = enctypes.iter().flat_map(|enctype| der::number(*enctype as i64)).collect();
     let fields = [
         der::flags(0, 0),
@@ -304,8 +310,9 @@ impl<'a> Reply<'a> {
         let sealed = fields.field(6)?;
         let mut inside = sealed;
         let enctype = inside.expect(der::SEQUENCE)?.field(0)?.integer()?;
-        let enctype = Enctype::from_number(enctype)
-            .ok_or_else(|| Error::auth(format!("the KDC answers with enctype {enctype}, which is not AES")))?;
+        let enctype = Enctype::from_number(enctype).ok_or_else(|| {
+            Error::auth(format!("the KDC answers with enctype {enctype}, which is not AES"))
+        })?;
         Ok(Self { padata, realm, client, ticket, enctype, sealed })
     }
 
@@ -381,10 +388,19 @@ impl Refusal {
 /// What a KDC wants of a proof.
 #[derive(Default)]
 struct Hints {
-    /// In the KDC's order, those that we know: enctype, salt and rounds.
-    enctypes: Vec<(Enctype, Option<Vec<u8>>, Option<u32>)>,
+    /// Whether it said anything about enctypes.
+    told: bool,
+    /// In the KDC's order, those that we know.
+    enctypes: Vec<KeyHint>,
     /// To be shown again.
     cookie: Option<Vec<u8>>,
+}
+
+/// How a password's key of an enctype is made.
+struct KeyHint {
+    enctype: Enctype,
+    salt: Option<Vec<u8>>,
+    rounds: Option<u32>,
 }
 
 impl Hints {
@@ -400,7 +416,10 @@ impl Hints {
             let kind = entry.field(1)?.integer()?;
             let value = entry.field(2)?.octets()?;
             match kind {
-                PA_ETYPE_INFO2 => hints.enctypes = enctypes(value)?,
+                PA_ETYPE_INFO2 => {
+                    hints.told = true;
+                    hints.enctypes = enctypes(value)?;
+                }
                 PA_COOKIE => hints.cookie = Some(value.to_vec()),
                 _ => {}
             }
@@ -409,7 +428,7 @@ impl Hints {
     }
 }
 
-fn enctypes(value: &[u8]) -> Result<Vec<(Enctype, Option<Vec<u8>>, Option<u32>)>> {
+fn enctypes(value: &[u8]) -> Result<Vec<KeyHint>> {
     let mut list = Der(value).expect(der::SEQUENCE)?;
     let mut known = Vec::new();
     while !list.0.is_empty() {
@@ -419,7 +438,7 @@ fn enctypes(value: &[u8]) -> Result<Vec<(Enctype, Option<Vec<u8>>, Option<u32>)>
         let rounds = entry.optional(2)?.map(Der::octets).transpose()?;
         // Four bytes, or it is none of ours.
         let rounds = rounds.and_then(|rounds| rounds.try_into().ok()).map(u32::from_be_bytes);
-        known.extend(enctype.map(|enctype| (enctype, salt, rounds)));
+        known.extend(enctype.map(|enctype| KeyHint { enctype, salt, rounds }));
     }
     Ok(known)
 }

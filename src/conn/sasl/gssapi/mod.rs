@@ -21,6 +21,8 @@ mod keytab;
 mod machine_gss;
 mod machine_kdc;
 mod principal;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use std::fmt;
@@ -138,7 +140,10 @@ impl GssapiBuilder {
         let of_conf = conf.kdcs.get(&client.realm).into_iter().flatten();
         let kdcs = self.kdcs.iter().chain(of_conf).map(|kdc| address(kdc)).collect::<Result<Vec<_>>>()?;
         if kdcs.is_empty() {
-            return Err(Error::invalid(format!("no KDC is known of the realm {}", client.realm.escape_debug())));
+            return Err(Error::invalid(format!(
+                "no KDC is known of the realm {}",
+                client.realm.escape_debug()
+            )));
         }
         let driver = Arc::new(Driver::new(client, self.source, kdcs, self.network.without_tls()));
         Ok(Gssapi { driver, service_name: self.service_name.into() })
@@ -185,7 +190,7 @@ impl fmt::Debug for Gssapi {
 }
 
 impl Mechanism for Gssapi {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "GSSAPI"
     }
 
@@ -206,7 +211,12 @@ impl Mechanism for Gssapi {
             let host = peer.host.trim_end_matches('.').to_ascii_lowercase();
             let service = Principal::service(&self.service_name, &host, &self.driver.client.realm);
             let ticket = self.driver.ticket(&service).await?;
-            let session = GssapiSession { driver: Arc::clone(&self.driver), service, ticket: Some(ticket), context: None };
+            let session = GssapiSession {
+                driver: Arc::clone(&self.driver),
+                service,
+                ticket: Some(ticket),
+                context: None,
+            };
             Ok(Box::new(session) as Box<dyn Session>)
         })
     }

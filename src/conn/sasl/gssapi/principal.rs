@@ -66,7 +66,10 @@ impl Principal {
         };
         let parts: Vec<u8> =
             self.parts.iter().flat_map(|part| der::element(der::STRING, &[part.as_bytes()])).collect();
-        der::element(der::SEQUENCE, &[&der::integer(0, kind), &der::field(1, &der::element(der::SEQUENCE, &[&parts]))])
+        der::element(
+            der::SEQUENCE,
+            &[&der::integer(0, kind), &der::field(1, &der::element(der::SEQUENCE, &[&parts]))],
+        )
     }
 
     /// Whether a name in a message, and the realm beside it, are this.

@@ -52,7 +52,15 @@ mod tests {
             assert_eq!(format(seconds), text);
             assert_eq!(parse(text.as_bytes()), Some(seconds), "{text}");
         }
-        for wrong in ["", "Z", "20261123160000", "2026112316000Z", "20261323160000Z", "19691231235959Z", "202611 3160000Z"] {
+        for wrong in [
+            "",
+            "Z",
+            "20261123160000",
+            "2026112316000Z",
+            "20261323160000Z",
+            "19691231235959Z",
+            "202611 3160000Z",
+        ] {
             assert_eq!(parse(wrong.as_bytes()), None, "{wrong}");
         }
     }

@@ -39,7 +39,12 @@ impl Assertion {
     }
 
     /// The JWT to send now. `random` is 16 fresh random bytes. Blocks.
-    pub(super) fn make(&self, now: SystemTime, provider: &CryptoProvider, random: [u8; 16]) -> Result<Secret> {
+    pub(super) fn make(
+        &self,
+        now: SystemTime,
+        provider: &CryptoProvider,
+        random: [u8; 16],
+    ) -> Result<Secret> {
         match &self.0 {
             Source::File(path) => {
                 let text = read_file("assertion", path)?;
@@ -153,34 +158,39 @@ impl SignedAssertion {
             template: Template::default(),
             template_file: None,
             claims: Map::new(),
-            lifetime: Duration::from_secs(300),
-            not_before: Duration::from_secs(60),
+            lifetime: Duration::from_mins(5),
+            not_before: Duration::from_mins(1),
             with_id: false,
         }
     }
 
     /// The claim `iss` (`sasl.oauthbearer.assertion.claim.iss`).
+    #[must_use]
     pub fn issuer(self, issuer: impl Into<String>) -> Self {
         self.claim("iss", issuer)
     }
 
     /// The claim `sub` (`sasl.oauthbearer.assertion.claim.sub`).
+    #[must_use]
     pub fn subject(self, subject: impl Into<String>) -> Self {
         self.claim("sub", subject)
     }
 
     /// The claim `aud` (`sasl.oauthbearer.assertion.claim.aud`).
+    #[must_use]
     pub fn audience(self, audience: impl Into<String>) -> Self {
         self.claim("aud", audience)
     }
 
     /// Any other claim that is a string. What is not a string goes into a template.
+    #[must_use]
     pub fn claim(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.claims.insert(name.into(), Value::String(value.into()));
         self
     }
 
     /// For how long it is good from now (`sasl.oauthbearer.assertion.claim.exp.seconds`).
+    #[must_use]
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
@@ -188,6 +198,7 @@ impl SignedAssertion {
 
     /// For how long it has been good already, for clocks that do not agree
     /// (`sasl.oauthbearer.assertion.claim.nbf.seconds`).
+    #[must_use]
     pub fn not_before(mut self, before: Duration) -> Self {
         self.not_before = before;
         self
@@ -195,6 +206,7 @@ impl SignedAssertion {
 
     /// Whether it has a random claim `jti`, by which a provider can refuse to see it twice
     /// (`sasl.oauthbearer.assertion.claim.jti.include`). Not at first.
+    #[must_use]
     pub fn with_id(mut self, with_id: bool) -> Self {
         self.with_id = with_id;
         self
@@ -209,6 +221,7 @@ impl SignedAssertion {
 
     /// A file with such a template, read for each assertion (`sasl.oauthbearer.assertion.template.file`). It is
     /// applied after [`template`](Self::template). At most 64 KiB.
+    #[must_use]
     pub fn template_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.template_file = Some(path.into());
         self
@@ -256,9 +269,9 @@ fn read_file(what: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     // Room for all that may come, so that growing leaves no copies behind.
     let mut text = Zeroizing::new(Vec::with_capacity(TOKEN_MAX + 1));
     let opened = std::fs::File::open(path);
-    opened
-        .and_then(|file| file.take(TOKEN_MAX as u64 + 1).read_to_end(&mut text))
-        .map_err(|error| Error::invalid(format!("the {what} file {}: {error}", path.display())).because(error))?;
+    opened.and_then(|file| file.take(TOKEN_MAX as u64 + 1).read_to_end(&mut text)).map_err(|error| {
+        Error::invalid(format!("the {what} file {}: {error}", path.display())).because(error)
+    })?;
     if text.len() > TOKEN_MAX {
         let path = path.display();
         return Err(Error::limit(format!("the {what} file {path} has more than {TOKEN_MAX} bytes")));

@@ -3,7 +3,7 @@
 //! What to do is decided in `machine`; here it is done. No lock is held across an await.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{OnceCell, watch};
 
@@ -61,8 +61,7 @@ impl Driver {
     pub(super) async fn token(&self) -> Result<Token> {
         let mut answer = {
             let mut state = lock(&self.state);
-            let under_way = state.under_way.take().filter(|answer| answer.has_changed().is_ok());
-            state.under_way = under_way.clone();
+            let under_way = state.under_way.clone().filter(|answer| answer.has_changed().is_ok());
             match (state.cache.ask(clock::now(), under_way.is_some()), under_way) {
                 (Plan::Use(token), _) => return Ok(token),
                 (Plan::Refuse(error), _) => return Err(error),
@@ -137,7 +136,7 @@ async fn fetch_once(setup: &Arc<Setup>) -> Result<(Token, Duration)> {
         .map_err(|error| Error::internal("the task that makes an assertion died").because(error))??;
     let dialer = setup.dialer.get_or_try_init(|| Dialer::new(setup.network.clone())).await?;
     let answer = http::exchange(dialer, &setup.endpoint, &request, deadline).await?;
-    let (mut token, lifetime) = response::read(&answer, SystemTime::now(), &secrets)?;
+    let (mut token, lifetime) = response::read(&answer, clock::time_of_day(), &secrets)?;
     for (name, value) in &setup.extensions {
         token = token.extension(name, value)?;
     }
@@ -150,22 +149,19 @@ fn make_request(setup: &Setup) -> Result<(Request, Vec<Secret>)> {
         let mut id = [0; 16];
         getrandom::fill(&mut id)
             .map_err(|error| Error::internal("the system gives no random bytes").because(error))?;
-        assertion.make(SystemTime::now(), &*setup.network.crypto_provider()?, id)
+        assertion.make(clock::time_of_day(), &*setup.network.crypto_provider()?, id)
     };
-    let (grant, secret) = match &setup.grant {
-        Grant::ClientSecret { id, secret } => {
-            (Grant::ClientSecret { id: id.clone(), secret: secret.clone() }, secret.clone())
-        }
+    let grant = match &setup.grant {
+        Grant::ClientSecret { id, secret } => Grant::ClientSecret { id: id.clone(), secret: secret.clone() },
         Grant::ClientAssertion { id, assertion } => {
-            let made = make(assertion)?;
-            (Grant::ClientAssertion { id: id.clone(), assertion: made.clone() }, made)
+            Grant::ClientAssertion { id: id.clone(), assertion: make(assertion)? }
         }
-        Grant::JwtBearer { assertion } => {
-            let made = make(assertion)?;
-            (Grant::JwtBearer { assertion: made.clone() }, made)
-        }
+        Grant::JwtBearer { assertion } => Grant::JwtBearer { assertion: make(assertion)? },
     };
     let request = request::build(&grant, &setup.extras);
+    let (Grant::ClientSecret { secret, .. }
+    | Grant::ClientAssertion { assertion: secret, .. }
+    | Grant::JwtBearer { assertion: secret }) = grant;
     let mut secrets = vec![secret];
     secrets.extend(request.authorization.clone());
     Ok((request, secrets))

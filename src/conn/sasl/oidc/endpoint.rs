@@ -45,7 +45,13 @@ impl Endpoint {
         // Between the host and the end there is a port or nothing; hyper lets an empty or too large one pass.
         let after_host = authority.as_str().get(authority.host().len()..).unwrap_or_default();
         let port = match (after_host, authority.port_u16()) {
-            ("", _) => if secure { 443 } else { 80 },
+            ("", _) => {
+                if secure {
+                    443
+                } else {
+                    80
+                }
+            }
             (_, Some(port)) if port > 0 => port,
             _ => return Err(bad("has a port that is none")),
         };
@@ -55,7 +61,10 @@ impl Endpoint {
         }
         let listed = |hosts: &Vec<String>| hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host));
         if !guards.hosts.as_ref().is_none_or(listed) {
-            return Err(bad(&format!("is at {}, which is not on the list of allowed hosts", host.escape_debug())));
+            return Err(bad(&format!(
+                "is at {}, which is not on the list of allowed hosts",
+                host.escape_debug()
+            )));
         }
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
@@ -94,7 +103,10 @@ mod tests {
         check("ftp://idp.example/token", "no: is no https URL");
         check("/token", "no: is no https URL");
         check("https:///token", "no: is no URL");
-        check("https://me:secret@idp.example/token", "no: has a user name or password in it; give them apart");
+        check(
+            "https://me:secret@idp.example/token",
+            "no: has a user name or password in it; give them apart",
+        );
         check("https://idp.example/token#x", "no: has a fragment");
         check("https://idp.example:0/", "no: has a port that is none");
         check("https://idp.example:/", "no: has a port that is none");

@@ -109,7 +109,9 @@ mod tests {
         let token = |claims: &str| format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(claims));
         assert_eq!(expiry(token(r#"{"exp":17}"#).as_bytes()), Some(Duration::from_secs(17)));
         assert_eq!(expiry(token(r#"{"exp":17.9}"#).as_bytes()), Some(Duration::from_secs(17)));
-        for none in [token("{}"), token("[]"), token("x"), "opaque".to_owned(), "a.%.c".to_owned(), String::new()] {
+        for none in
+            [token("{}"), token("[]"), token("x"), "opaque".to_owned(), "a.%.c".to_owned(), String::new()]
+        {
             assert_eq!(expiry(none.as_bytes()), None, "{none}");
         }
     }

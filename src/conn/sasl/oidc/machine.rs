@@ -10,13 +10,13 @@ use crate::Error;
 use crate::conn::sasl::Token;
 
 /// How early a token is renewed at the latest: this long before its end, or at half of its life if that is less.
-const RENEW_BEFORE_END: Duration = Duration::from_secs(300);
+const RENEW_BEFORE_END: Duration = Duration::from_mins(5);
 /// After a fetch that failed while the old token is good, the next one waits this long.
 const RENEW_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// A failure answers everybody for this long, so that many connections make no storm of requests.
 const FAILURE_KEPT: Duration = Duration::from_secs(1);
 /// No token is kept longer, whatever it says.
-const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+const LIFETIME_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// What to do for one who wants a token.
 #[derive(Debug)]
@@ -120,6 +120,7 @@ impl Retries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::clock;
 
     const fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -143,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_token_is_used_renewed_and_given_up() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut cache = Cache::default();
         assert_eq!(told(&cache.ask(start, false)), "fetch");
         assert_eq!(told(&cache.ask(start, true)), "wait");
@@ -163,16 +164,11 @@ mod tests {
 
     #[test]
     fn a_failure_leaves_the_old_token_and_answers_for_a_while() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut cache = Cache::default();
         cache.granted(start, token("one"), seconds(3600), 0);
         cache.failed(start + seconds(3100), Error::auth("no more"));
-        for (at, plan) in [
-            (3100, "use one"),
-            (3109, "use one"),
-            (3110, "use one, fetch"),
-            (3600, "fetch"),
-        ] {
+        for (at, plan) in [(3100, "use one"), (3109, "use one"), (3110, "use one, fetch"), (3600, "fetch")] {
             assert_eq!(told(&cache.ask(start + seconds(at), false)), plan, "at {at}");
         }
         cache.failed(start + seconds(3600), Error::auth("no more"));
@@ -192,11 +188,14 @@ mod tests {
     fn renewal_is_early_enough_and_spread() {
         for (life, earliest, latest) in [(36_000, 28_800, 30_600), (600, 282, 300), (60, 28, 30), (0, 0, 0)] {
             let (first, last) = (renewal(seconds(life), u32::MAX), renewal(seconds(life), 0));
-            assert!(first <= last && first >= seconds(earliest) && last <= seconds(latest), "{life}: {first:?} {last:?}");
+            assert!(
+                first <= last && first >= seconds(earliest) && last <= seconds(latest),
+                "{life}: {first:?} {last:?}"
+            );
         }
         let mut cache = Cache::default();
-        cache.granted(Instant::now(), token("for-ever"), Duration::MAX, 7);
-        assert_eq!(told(&cache.ask(Instant::now(), false)), "use for-ever");
+        cache.granted(clock::now(), token("for-ever"), Duration::MAX, 7);
+        assert_eq!(told(&cache.ask(clock::now(), false)), "use for-ever");
     }
 
     #[test]

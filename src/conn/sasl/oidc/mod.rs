@@ -204,10 +204,15 @@ impl OidcBuilder {
     /// has a name that it cannot have.
     pub fn build(self) -> Result<Oidc> {
         let endpoint = Endpoint::parse(&self.endpoint, &self.guards)?;
-        if let Some((name, _)) =
-            self.extras.parameters.iter().find(|(name, _)| OWN_FIELDS.contains(&name.as_str()) || name.is_empty())
+        if let Some((name, _)) = self
+            .extras
+            .parameters
+            .iter()
+            .find(|(name, _)| OWN_FIELDS.contains(&name.as_str()) || name.is_empty())
         {
-            return Err(Error::invalid(format!("the parameter {name:?} of a token request has its own setting")));
+            return Err(Error::invalid(format!(
+                "the parameter {name:?} of a token request has its own setting"
+            )));
         }
         // The check of extensions is the token's.
         self.extensions
@@ -229,6 +234,9 @@ impl OidcBuilder {
 
 impl fmt::Debug for OidcBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OidcBuilder").field("grant", &self.grant).field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("OidcBuilder")
+            .field("grant", &self.grant)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }

@@ -55,8 +55,7 @@ pub(super) fn build(grant: &Grant<Secret>, extras: &Extras) -> Request {
         Grant::ClientAssertion { id, assertion } => {
             fields.push(("grant_type", b"client_credentials"));
             fields.extend(id.as_ref().map(|id| ("client_id", id.as_bytes())));
-            fields
-                .push(("client_assertion_type", b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
+            fields.push(("client_assertion_type", b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
             fields.push(("client_assertion", assertion.expose()));
         }
         Grant::JwtBearer { assertion } => {
@@ -124,7 +123,8 @@ mod tests {
             parameters: vec![("audience".into(), "https://x/ä".into())],
             urlencode_header: true,
         };
-        let (header, body) = shown(&Grant::ClientSecret { id: "a:b".into(), secret: "c d+%".into() }, &extras);
+        let (header, body) =
+            shown(&Grant::ClientSecret { id: "a:b".into(), secret: "c d+%".into() }, &extras);
         assert_eq!(header, format!("Basic {}", STANDARD.encode("a%3Ab:c+d%2B%25")));
         assert_eq!(body, "grant_type=client_credentials&scope=a+b%26c&audience=https%3A%2F%2Fx%2F%C3%A4");
     }

@@ -16,7 +16,7 @@ pub(super) struct Response {
 }
 
 /// How long a token is used that does not tell its end.
-const LIFETIME_UNKNOWN: Duration = Duration::from_secs(60);
+const LIFETIME_UNKNOWN: Duration = Duration::from_mins(1);
 /// Characters of the provider's own words that are shown.
 const WORDS_MAX: usize = 256;
 
@@ -52,9 +52,10 @@ fn granted(body: &[u8], now: SystemTime) -> Result<(Token, Duration)> {
     };
     let lifetime = match fields.get("expires_in") {
         None | Some(Value::Null) => None,
-        Some(given) => Some(seconds(given).ok_or_else(|| {
-            Error::auth("the identity provider's expires_in is no number of seconds")
-        })?),
+        Some(given) => Some(
+            seconds(given)
+                .ok_or_else(|| Error::auth("the identity provider's expires_in is no number of seconds"))?,
+        ),
     };
     let lifetime = match lifetime {
         Some(lifetime) => lifetime,
@@ -64,7 +65,9 @@ fn granted(body: &[u8], now: SystemTime) -> Result<(Token, Duration)> {
         },
     };
     if lifetime.is_zero() {
-        return Err(Error::auth("the identity provider's token had ended when it came (or our clock is wrong)"));
+        return Err(Error::auth(
+            "the identity provider's token had ended when it came (or our clock is wrong)",
+        ));
     }
     let token = Token::new(value).map_err(|error| error.within("the identity provider's access_token"))?;
     Ok((token.expiring(now + lifetime), lifetime))
@@ -172,12 +175,22 @@ mod tests {
     #[test]
     fn refusals_tell_the_providers_words_escaped_and_cut() {
         for (status, body, retriable, says) in [
-            (401, r#"{"error":"invalid_client","error_description":"who?"}"#, false, "answers 401: invalid_client: who?"),
+            (
+                401,
+                r#"{"error":"invalid_client","error_description":"who?"}"#,
+                false,
+                "answers 401: invalid_client: who?",
+            ),
             (400, r#"{"errorCode":"E7","errorSummary":"no"}"#, false, "answers 400: E7: no"),
             (400, r#"{"error":{"a":1}}"#, false, "answers 400"),
             (400, "<html>", false, "answers 400"),
             (400, r#"{"error":"a\nb\u001b[31m"}"#, false, "answers 400: a\\nb\\u{1b}[31m"),
-            (401, r#"{"error":"hunter2 is wrong"}"#, false, "answers 401, with words that hold a secret of ours"),
+            (
+                401,
+                r#"{"error":"hunter2 is wrong"}"#,
+                false,
+                "answers 401, with words that hold a secret of ours",
+            ),
             (302, "", false, "sends us elsewhere (302), and redirects are not followed"),
             (201, r#"{"access_token":"abc"}"#, false, "answers 201"),
             (501, "", false, "answers 501"),
