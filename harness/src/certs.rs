@@ -138,7 +138,7 @@ impl Certificates {
         self.dir.join("client-key-encrypted.pem")
     }
 
-    /// Key and certificate in one file, as brokers from 3.0 on take them.
+    /// Key and certificate in one file, as brokers from 3.5 on take them.
     pub(crate) fn pem_store(&self, whose: Identity) -> Result<PathBuf> {
         let path = self.dir.join(format!("{}-store.pem", whose.file()));
         let read = |path: PathBuf| fs::read_to_string(&path).map_err(broken(path.display()));
@@ -218,4 +218,30 @@ fn encrypted(key: &KeyPair) -> Result<String> {
     let sealed = plain.encrypt_with_params(scheme, KEY_PASSWORD).map_err(broken("encryption"))?;
     let pem = sealed.to_pem("ENCRYPTED PRIVATE KEY", LineEnding::LF).map_err(broken("PEM"))?;
     Ok(pem.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
+
+    use super::*;
+
+    #[test]
+    fn the_encrypted_key_is_the_clients_key() {
+        let dir = crate::run_dir::new_dir("certificates").unwrap();
+        let all = Certificates::generate(&dir).unwrap();
+        let read = |path| fs::read_to_string(path).unwrap();
+        let pem = read(all.encrypted_client_key());
+        let (label, sealed) = SecretDocument::from_pem(&pem).unwrap();
+        assert_eq!(label, "ENCRYPTED PRIVATE KEY");
+        let sealed = EncryptedPrivateKeyInfoRef::try_from(sealed.as_bytes()).unwrap();
+        let pem = read(all.key(Identity::Client));
+        let (_, plain) = SecretDocument::from_pem(&pem).unwrap();
+        assert_eq!(sealed.decrypt(KEY_PASSWORD).unwrap().as_bytes(), plain.as_bytes());
+        assert!(sealed.decrypt("another").is_err());
+        for identity in Identity::ALL {
+            assert!(read(all.certificate(identity)).starts_with("-----BEGIN CERTIFICATE-----"));
+        }
+        fs::remove_dir_all(dir).unwrap();
+    }
 }

@@ -25,8 +25,12 @@ mod cluster;
 mod failure;
 /// The jars of a release, from Maven Central.
 mod jars;
+/// A real KDC.
+pub mod kdc;
 /// The ways into a broker.
 mod listener;
+/// Tokens and who gives them.
+pub mod oidc;
 /// Free ports.
 mod ports;
 /// Child processes with a log and a number that outlives us.

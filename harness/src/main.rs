@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use weir_kafka_harness::{Builder, Cluster, Failure, Listener, Version, fetch, run_dir};
+use weir_kafka_harness::kdc::Kdc;
+use weir_kafka_harness::oidc::Issuer;
+use weir_kafka_harness::{Builder, Cluster, Failure, Listener, Mechanism, Version, fetch, run_dir};
 
 const USAGE: &str = "\
 Real Kafka brokers for tests, from Maven Central: no container engine, only Java and Maven.
@@ -28,7 +30,10 @@ Real Kafka brokers for tests, from Maven Central: no container engine, only Java
 
   --nodes N             how many brokers (default 1)
   --listener L          plain, tls, mtls, sasl-plain:MECHANISM or sasl-tls:MECHANISM (default plain; may be
-                        given again). With other than plain alone, bootstrap.L= is printed for each.
+                        given again). With other than plain alone, bootstrap.L= is printed for each, and
+                        what a client needs: user=, ca=, krb5.conf=, krb5.keytab=, token.url=.
+  --user NAME:PASSWORD  a user for PLAIN and SCRAM (default weir:weir-secret; may be given again)
+  --issuer              an OIDC issuer, whose tokens alone are taken by OAUTHBEARER
   --port P              this port for the first listener instead of a free one; the next for the next broker
   --property KEY=VALUE  one more line for server.properties (may be given again)
   --until-eof           (run) also end when standard input ends: whoever holds the other end of the
@@ -86,6 +91,9 @@ fn command(args: &[&str]) -> Result<(), Trouble> {
 struct Options {
     builder: Builder,
     until_eof: bool,
+    /// One of the listeners is for Kerberos.
+    kerberos: bool,
+    issuer: bool,
 }
 
 fn parse_version(text: &str) -> Result<Version, Trouble> {
@@ -94,19 +102,35 @@ fn parse_version(text: &str) -> Result<Version, Trouble> {
 
 fn parse(version: &str, args: &[&str]) -> Result<Options, Trouble> {
     parse_version(version)?;
-    let mut options = Options { builder: Cluster::builder(version), until_eof: false };
+    let mut options =
+        Options { builder: Cluster::builder(version), until_eof: false, kerberos: false, issuer: false };
     let mut rest = args.iter();
     while let Some(name) = rest.next() {
-        if *name == "--until-eof" {
-            options.until_eof = true;
-            continue;
+        match *name {
+            "--until-eof" => {
+                options.until_eof = true;
+                continue;
+            }
+            "--issuer" => {
+                options.issuer = true;
+                continue;
+            }
+            _ => {}
         }
         let value = *rest.next().ok_or_else(|| Trouble::Usage(format!("{name} wants a value")))?;
         let wrong = || Trouble::Usage(format!("{name} {value}: not understood"));
         let builder = options.builder;
         options.builder = match *name {
             "--nodes" => builder.nodes(value.parse().map_err(|_| wrong())?),
-            "--listener" => builder.listener(value.parse().map_err(|_| wrong())?),
+            "--listener" => {
+                let listener: Listener = value.parse().map_err(|_| wrong())?;
+                options.kerberos |= listener.mechanism() == Some(Mechanism::Gssapi);
+                builder.listener(listener)
+            }
+            "--user" => {
+                let (name, password) = value.split_once(':').ok_or_else(wrong)?;
+                builder.user(name, password)
+            }
             "--port" => builder.port(value.parse().map_err(|_| wrong())?),
             "--property" => {
                 let (key, value) = value.split_once('=').ok_or_else(wrong)?;
@@ -122,10 +146,17 @@ fn parse(version: &str, args: &[&str]) -> Result<Options, Trouble> {
 /// Runs until a signal, the end of the input if that was asked for, or a broker's death.
 fn run(version: &str, args: &[&str]) -> Result<(), Trouble> {
     let options = parse(version, args)?;
+    let (kdc, issuer) = helpers(&options)?;
     let ended = listen_for_the_end(options.until_eof)?;
     // Starting takes seconds; who is told to end meanwhile leaves at once, and the guard of the folder cleans up.
     let (to, started) = mpsc::channel();
-    let builder = options.builder;
+    let mut builder = options.builder;
+    if let Some(kdc) = &kdc {
+        builder = builder.kdc(kdc);
+    }
+    if let Some(issuer) = &issuer {
+        builder = builder.issuer(issuer);
+    }
     thread::spawn(move || drop(to.send(builder.start())));
     let cluster = loop {
         match started.recv_timeout(Duration::from_millis(100)) {
@@ -135,13 +166,20 @@ fn run(version: &str, args: &[&str]) -> Result<(), Trouble> {
             Err(RecvTimeoutError::Timeout) => {}
         }
     };
-    announce(&cluster)?;
+    announce(&cluster, kdc.as_ref(), issuer.as_ref())?;
     while ended.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
         if let Some(dead) = cluster.nodes().iter().find(|node| node.pid().is_none()) {
-            return Err(broken(&format!("node {} died", dead.id()), &dead.log()));
+            return Err(broken(&format!("node {} died", dead.id()), &dead.log_tail()));
         }
     }
     Ok(())
+}
+
+/// What some listeners need beside a broker.
+fn helpers(options: &Options) -> Result<(Option<Kdc>, Option<Issuer>), Trouble> {
+    let kdc = options.kerberos.then(Kdc::start).transpose()?;
+    let issuer = options.issuer.then(Issuer::start).transpose()?;
+    Ok((kdc, issuer))
 }
 
 /// Says when to end: one message, or the channel's end.
@@ -163,7 +201,7 @@ fn listen_for_the_end(until_eof: bool) -> Result<mpsc::Receiver<()>, Trouble> {
 }
 
 /// Prints the lines, and leaves them in the folder for `start` to find: whole, by the rename.
-fn announce(cluster: &Cluster) -> Result<(), Trouble> {
+fn announce(cluster: &Cluster, kdc: Option<&Kdc>, issuer: Option<&Issuer>) -> Result<(), Trouble> {
     let addresses = |listener: Listener| {
         let all: Vec<String> = cluster.bootstrap(listener).iter().map(ToString::to_string).collect();
         all.join(",")
@@ -176,6 +214,21 @@ fn announce(cluster: &Cluster) -> Result<(), Trouble> {
         for listener in cluster.listeners() {
             let _ = writeln!(said, "bootstrap.{listener}={}", addresses(*listener));
         }
+    }
+    if cluster.listeners().iter().any(|listener| listener.mechanism().is_some()) {
+        for (name, password) in cluster.users() {
+            let _ = writeln!(said, "user={name}:{password}");
+        }
+    }
+    if let Some(certificates) = cluster.certificates() {
+        let _ = writeln!(said, "ca={}", certificates.authority().display());
+    }
+    if let Some(kdc) = kdc {
+        let (config, keytab) = (kdc.config(), kdc.client_keytab());
+        let _ = writeln!(said, "krb5.conf={}\nkrb5.keytab={}", config.display(), keytab.display());
+    }
+    if let Some(issuer) = issuer {
+        let _ = writeln!(said, "token.url={}", issuer.token_url(false));
     }
     let _ = writeln!(said, "pid={}\ndir={}", std::process::id(), cluster.dir().display());
     let (part, whole) = (cluster.dir().join("ready.part"), cluster.dir().join("ready"));

@@ -14,8 +14,8 @@ use crate::failure::{Result, broken};
 /// opened closes by itself; shells leave theirs open below ten.
 const CLOSE_AND_BECOME: &str = r#"exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exec "$@""#;
 
-/// How many lines of a log are shown when something fails.
-const SHOWN_LINES: usize = 40;
+/// How many lines of a log are shown when something fails: of those that tell of trouble, and of the last.
+const SHOWN_LINES: usize = 20;
 
 /// A running child. Dropping it kills it.
 #[derive(Debug)]
@@ -115,13 +115,17 @@ fn log_of(dir: &Path, name: &str) -> Result<File> {
     File::options().create(true).append(true).open(&path).map_err(broken(path.display()))
 }
 
-/// The last lines of a log.
+/// The lines of a log that tell of trouble, and its last ones.
 pub(crate) fn tail(dir: &Path, name: &str) -> String {
     let text = fs::read(dir.join(format!("{name}.log"))).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    let shown = lines.iter().skip(lines.len().saturating_sub(SHOWN_LINES));
-    shown.fold(String::new(), |all, line| all + line + "\n")
+    let (before, last) = lines.split_at(lines.len().saturating_sub(SHOWN_LINES));
+    let trouble = before.iter().filter(|line| {
+        !line.trim_start().starts_with("at ")
+            && ["ERROR", "FATAL", "Exception", "Caused by"].iter().any(|word| line.contains(word))
+    });
+    trouble.take(SHOWN_LINES).chain(last).fold(String::new(), |all, line| all + line + "\n")
 }
 
 /// Whether any of these words are in a log.

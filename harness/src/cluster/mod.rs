@@ -14,7 +14,9 @@ use std::thread;
 use crate::certs::{Certificates, Identity};
 use crate::failure::{Failure, Result, broken};
 use crate::jars::{fetch, need};
+use crate::kdc::{Kdc, REALM, SERVICE};
 use crate::listener::{Listener, Mechanism};
+use crate::oidc::{AUDIENCE, Issuer};
 use crate::ports;
 use crate::process::{Process, lost_its_port, run, tail};
 use crate::run_dir::{RunDir, new_dir};
@@ -33,7 +35,7 @@ pub use node::Node;
 use node::{ATTEMPTS, java, log4j_file};
 use plan::{Plan, Ports, Quorum};
 use properties::{LOG4J, zookeeper_properties};
-use security::{Security, Stores};
+use security::{Kerberos, Security, Stores, Tokens};
 
 /// The user that a cluster has if none was asked for.
 pub const USER: &str = "weir";
@@ -118,6 +120,29 @@ impl Builder {
     #[must_use]
     pub fn identity(mut self, whose: Identity) -> Self {
         self.security.identity = whose;
+        self
+    }
+
+    /// Takes the tokens of this issuer alone at the OAUTHBEARER listeners, checked by Kafka's own validator, which
+    /// came with 3.1 (KIP-768). Without an issuer, unsigned tokens of anybody are taken.
+    #[must_use]
+    pub fn issuer(mut self, issuer: &Issuer) -> Self {
+        self.security.tokens = Some(Tokens {
+            jwks_url: issuer.jwks_url(false),
+            issuer: issuer.name(),
+            audience: AUDIENCE.to_owned(),
+        });
+        self
+    }
+
+    /// The KDC for the GSSAPI listeners, which cannot do without.
+    #[must_use]
+    pub fn kdc(mut self, kdc: &Kdc) -> Self {
+        self.security.kerberos = Some(Kerberos {
+            config: kdc.config(),
+            keytab: kdc.service_keytab(),
+            principal: format!("{SERVICE}@{REALM}"),
+        });
         self
     }
 
@@ -209,6 +234,12 @@ fn prepare(plan: &mut Plan) -> Result<()> {
         |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if let Some((name, _)) = plan.security.users.iter().find(|(n, p)| !harmless(n) || !harmless(p)) {
         return Err(Failure::Broken(format!("user {name:?}: letters, digits and hyphens only")));
+    }
+    if plan.has_sasl(|wanted| wanted == Mechanism::Gssapi) && plan.security.kerberos.is_none() {
+        return Err(Failure::Broken("a GSSAPI listener needs a KDC".to_owned()));
+    }
+    if plan.security.tokens.is_some() && !plan.version.at_least(3, 1) {
+        return Err(Failure::Broken(format!("{} cannot check the tokens of an issuer", plan.version)));
     }
     if plan.has_sasl(|_| true) {
         security::write_jaas(plan)?;

@@ -198,7 +198,7 @@ impl Node {
             }
             if !alive || Instant::now() > deadline {
                 let how = if alive { "is not ready" } else { "died" };
-                let log = tail(&self.plan.dir, &self.log_name());
+                let log = self.log_tail();
                 let (id, version) = (self.id, &self.plan.version);
                 return Err(Failure::Broken(format!("{version}: node {id} {how}: {last}\n{log}")));
             }
@@ -223,8 +223,14 @@ impl Node {
         run(&self.plan.dir, &format!("format-{}", self.id), &java)
     }
 
-    /// The end of its log.
+    /// All that it has logged, over all its starts.
     pub fn log(&self) -> String {
+        let log = fs::read(self.plan.dir.join(format!("{}.log", self.log_name())));
+        String::from_utf8_lossy(&log.unwrap_or_default()).into_owned()
+    }
+
+    /// The lines of its log that tell of trouble, and the last ones.
+    pub fn log_tail(&self) -> String {
         tail(&self.plan.dir, &self.log_name())
     }
 

@@ -4,14 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::plan::{INTERNAL, Plan, Ports, Quorum};
 use super::security;
 use crate::listener::Listener;
 
-/// Timeouts of a quorum of several nodes, so that it sees a dead one within seconds. A single node keeps
-/// Kafka's, since nobody could take over from it.
+/// Timeouts of a quorum, so that it sees a dead node within seconds. A single node gains too: killed, it counts
+/// as alive for so long, and cannot come back.
 const QUICK_FAILOVER: [(&str, &str); 3] = [
     ("broker.session.timeout.ms", "4000"),
     ("broker.heartbeat.interval.ms", "500"),
@@ -70,10 +71,14 @@ fn listeners(plan: &Plan, id: i32, ports: &Ports) -> (Vec<String>, Vec<String>, 
     (bound, told, map)
 }
 
-/// The proxy's address if there is one. Otherwise the listener's host: a name, where the protocol wants one.
+/// The proxy's address if there is one. A loopback address is told by the listener's host, which is a name where
+/// the protocol wants one.
 fn told_address(plan: &Plan, id: i32, listener: Listener, ports: &Ports) -> String {
     let address = plan.advertised(id, listener, ports);
-    format!("{}:{}", listener.host(), address.port())
+    if address.ip() == Ipv4Addr::LOCALHOST {
+        return format!("{}:{}", listener.host(), address.port());
+    }
+    address.to_string()
 }
 
 /// What every broker of ours has in common: quick groups, and nothing deleted for its age, since the timestamps
@@ -98,7 +103,7 @@ fn common(plan: &Plan) -> Vec<(String, String)> {
         lines.insert("share.coordinator.state.topic.replication.factor", &copies);
         lines.insert("share.coordinator.state.topic.min.isr", in_sync);
     }
-    if plan.nodes > 1 && matches!(plan.quorum, Quorum::Kraft { .. }) {
+    if matches!(plan.quorum, Quorum::Kraft { .. }) {
         lines.extend(QUICK_FAILOVER);
     }
     lines.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()

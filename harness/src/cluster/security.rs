@@ -57,8 +57,8 @@ impl Stores {
     /// Certificates in the form that the release takes.
     pub(crate) fn make(plan: &Plan, certificates: &Certificates) -> Result<Self> {
         let identity = plan.security.identity;
-        // PEM stores came with 2.7 (KIP-651), but there and in 2.8 only with an encrypted key.
-        if plan.version.at_least(3, 0) {
+        // PEM stores came with 2.7 (KIP-651), but at first only with a key in PBES1, which nobody should write.
+        if plan.version.at_least(3, 5) {
             let keys = certificates.pem_store(identity)?;
             return Ok(Self { kind: "PEM", keys, trust: certificates.authority() });
         }

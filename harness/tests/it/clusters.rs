@@ -38,7 +38,7 @@ fn a_node_is_killed_paused_and_comes_back() {
     assert!(speaks_kafka(&mut connect(address)), "the same port");
 
     node.terminate().unwrap();
-    assert!(node.log().contains("shut down"), "it ended in order: {}", node.log());
+    assert!(node.log().contains("shut down completed"), "it ended in order: {}", node.log_tail());
     node.restart_elsewhere().unwrap();
     let moved = cluster.bootstrap(PLAIN)[0];
     assert_ne!(moved, address);

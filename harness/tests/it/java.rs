@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use weir_kafka_harness::{Cluster, Identity, KEY_PASSWORD, Listener, Mechanism, Transport};
+use weir_kafka_harness::{Cluster, Identity, Listener, Mechanism, Transport};
 
 /// A client's properties.
 pub(crate) type Properties = Vec<(String, String)>;
@@ -55,7 +55,7 @@ pub(crate) fn client(cluster: &Cluster, listener: Listener) -> Properties {
         lines.push(("ssl.truststore.type".to_owned(), "PEM".to_owned()));
         lines.push(("ssl.truststore.location".to_owned(), path(certificates.authority())));
         if listener.transport() == Transport::Mtls {
-            lines.extend(mtls(cluster, &certificates.encrypted_client_key(), Identity::Client));
+            lines.extend(mtls(cluster, Identity::Client));
         }
     }
     if let Some(mechanism) = listener.mechanism() {
@@ -66,21 +66,16 @@ pub(crate) fn client(cluster: &Cluster, listener: Listener) -> Properties {
     lines
 }
 
-/// A client certificate; an encrypted key is opened with the harness's password.
-pub(crate) fn mtls(cluster: &Cluster, key: &Path, whose: Identity) -> Properties {
+/// A client certificate. The key is not encrypted: Java 17 cannot open what is usual since PKCS#5 2.0.
+pub(crate) fn mtls(cluster: &Cluster, whose: Identity) -> Properties {
     let certificates = cluster.certificates().unwrap();
     let store = cluster.dir().join(format!("{whose:?}-client-store.pem"));
-    let key = fs::read_to_string(key).unwrap();
-    let encrypted = key.contains("ENCRYPTED");
+    let key = fs::read_to_string(certificates.key(whose)).unwrap();
     fs::write(&store, key + &fs::read_to_string(certificates.certificate(whose)).unwrap()).unwrap();
-    let mut lines = vec![
+    vec![
         ("ssl.keystore.type".to_owned(), "PEM".to_owned()),
         ("ssl.keystore.location".to_owned(), store.display().to_string()),
-    ];
-    if encrypted {
-        lines.push(("ssl.key.password".to_owned(), KEY_PASSWORD.to_owned()));
-    }
-    lines
+    ]
 }
 
 /// The login module of a mechanism as one line.

@@ -12,8 +12,12 @@
 mod clusters;
 /// The command, as scripts use it.
 mod command;
+/// Tokens and who gives them.
+mod issuer;
 /// Kafka's own client.
 mod java;
+/// Tickets.
+mod kerberos;
 /// Questions to brokers, written by hand.
 mod probe;
 /// Certificates and passwords.
