@@ -79,6 +79,30 @@ impl Config {
         self
     }
 
+    /// The same way with TLS, the usual if none is set.
+    #[cfg(feature = "oidc")]
+    pub(crate) fn with_tls(mut self) -> Self {
+        self.tls.get_or_insert_default();
+        self
+    }
+
+    /// The same way without TLS, for protocols that have protection of their own.
+    #[cfg(any(feature = "oidc", feature = "gssapi"))]
+    #[cfg_attr(not(feature = "rustls"), allow(unused_mut, reason = "there is none to take away"))]
+    pub(crate) fn without_tls(mut self) -> Self {
+        #[cfg(feature = "rustls")]
+        {
+            self.tls = None;
+        }
+        self
+    }
+
+    /// The cryptography that TLS uses, or would use.
+    #[cfg(feature = "oidc")]
+    pub(crate) fn crypto_provider(&self) -> Result<Arc<rustls::crypto::CryptoProvider>> {
+        self.tls.as_ref().map_or_else(|| Tls::new().provider_in_use(), Tls::provider_in_use)
+    }
+
     /// Every connection through a proxy. Names of brokers are given to the proxy as they are, not looked up here.
     #[must_use]
     pub fn proxy(mut self, proxy: Proxy) -> Self {

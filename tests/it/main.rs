@@ -11,8 +11,14 @@ mod broker;
 mod dispatch;
 /// Generated code against what it is generated from.
 mod drift;
+/// Kerberos against a real KDC.
+#[cfg(feature = "gssapi")]
+mod gssapi;
 /// Messages broken in every way, and what must be refused.
 mod hostile;
+/// Tokens from an identity provider.
+#[cfg(all(feature = "oidc", feature = "ring"))]
+mod oidc;
 /// Kafka's own classes as the judge of every byte.
 mod oracle;
 /// The seed of a test that draws, and lines that are seen.

@@ -31,7 +31,7 @@ pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>> 
 }
 
 /// The first key in a text, decrypted if it is encrypted. Other things in it are passed over.
-pub(super) fn private_key(text: &[u8], password: Option<&Secret>) -> Result<PrivateKeyDer<'static>> {
+pub(crate) fn private_key(text: &[u8], password: Option<&Secret>) -> Result<PrivateKeyDer<'static>> {
     let words = str::from_utf8(text).map_err(|_| Error::invalid("it is not text in PEM form"))?;
     if words.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(Error::invalid(

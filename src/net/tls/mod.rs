@@ -16,6 +16,8 @@ mod words;
 
 pub use config::{Pem, Tls};
 pub(super) use connector::Connector;
+#[cfg(feature = "oidc")]
+pub(crate) use keys::private_key;
 pub(super) use words::refusal;
 
 #[cfg(all(test, any(feature = "ring", feature = "aws-lc-rs", feature = "graviola")))]

@@ -9,6 +9,14 @@ use super::config::Tls;
 use crate::error::Error;
 use crate::error::Result;
 
+#[cfg(feature = "oidc")]
+impl Tls {
+    /// The cryptography of every handshake, for what else is to be signed.
+    pub(in crate::net) fn provider_in_use(&self) -> Result<Arc<CryptoProvider>> {
+        self.whole.as_ref().map_or_else(|| of(self), |whole| Ok(Arc::clone(whole.crypto_provider())))
+    }
+}
+
 /// The user's, else the one installed for the process, else that of a feature. Nothing is installed for the process
 /// here. A feature that is on beside the default one was asked for, so the default one comes after it; the one that
 /// is young and picky about processors comes last.
