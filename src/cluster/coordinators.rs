@@ -103,12 +103,16 @@ fn fatal(error: &Error) -> Option<ErrorCode> {
     }
 }
 
+/// A coordinator that was found, and when it was last asked for, counted in uses.
+#[derive(Debug)]
+struct Known {
+    broker: i32,
+    used: u64,
+}
+
+/// A coordinator that is not known.
 #[derive(Debug)]
 enum State {
-    Known {
-        broker: i32,
-        used: u64,
-    },
     /// To be looked up, not before that time.
     Due {
         at: Instant,
@@ -130,8 +134,8 @@ enum State {
 pub(crate) struct Coordinators {
     backoff: Backoff,
     dice: Dice,
-    states: BTreeMap<Key, State>,
-    known: usize,
+    known: BTreeMap<Key, Known>,
+    open: BTreeMap<Key, State>,
     tickets: u64,
     uses: u64,
     events: VecDeque<Event>,
@@ -140,24 +144,26 @@ pub(crate) struct Coordinators {
 impl Coordinators {
     pub(crate) fn new(backoff: Backoff, seed: u64) -> Self {
         let (dice, events) = (Dice::new(seed), VecDeque::new());
-        Self { backoff, dice, states: BTreeMap::new(), known: 0, tickets: 0, uses: 0, events }
+        let (known, open) = (BTreeMap::new(), BTreeMap::new());
+        Self { backoff, dice, known, open, tickets: 0, uses: 0, events }
     }
 
     /// Where it is; if that is not known, it is looked up from now on.
     pub(crate) fn handle_want(&mut self, lookup: Lookup, key: &Str, now: Instant) -> Found {
         self.uses += 1;
-        match self.states.get_mut(&(lookup, key.clone())) {
-            Some(State::Known { broker, used }) => {
-                *used = self.uses;
-                Found::At(*broker)
-            }
+        let key = (lookup, key.clone());
+        if let Some(known) = self.known.get_mut(&key) {
+            known.used = self.uses;
+            return Found::At(known.broker);
+        }
+        match self.open.get_mut(&key) {
             Some(State::Refused { code, until }) if *until > now => Found::Refused(*code),
             Some(State::Due { wanted, .. } | State::InFlight { wanted, .. }) => {
                 *wanted = now;
                 Found::Wait
             }
             Some(State::Refused { .. }) | None => {
-                self.states.insert((lookup, key.clone()), State::Due { at: now, failures: 0, wanted: now });
+                self.open.insert(key, State::Due { at: now, failures: 0, wanted: now });
                 Found::Wait
             }
         }
@@ -167,11 +173,11 @@ impl Coordinators {
     /// elsewhere meanwhile stays.
     pub(crate) fn handle_lost(&mut self, lookup: Lookup, key: &Str, broker: i32, now: Instant) {
         let key = (lookup, key.clone());
-        if matches!(self.states.get(&key), Some(State::Known { broker: known, .. }) if *known == broker) {
-            self.known -= 1;
+        if self.known.get(&key).is_some_and(|known| known.broker == broker) {
+            self.known.remove(&key);
             // The group has not moved in no time: one failure already.
             let at = now + self.backoff.after(1, &mut self.dice);
-            self.states.insert(key, State::Due { at, failures: 1, wanted: now });
+            self.open.insert(key, State::Due { at, failures: 1, wanted: now });
         }
     }
 
@@ -179,13 +185,13 @@ impl Coordinators {
     /// nothing was said is looked up again.
     pub(crate) fn handle_end(&mut self, ticket: u64, said: Result<Vec<Said>, Error>, now: Instant) {
         let mine = |state: &State| matches!(state, State::InFlight { ticket: at, .. } if *at == ticket);
-        let keys = self.states.iter().filter(|(_, state)| mine(state)).map(|(key, _)| key.clone());
-        let mut open: BTreeSet<Key> = keys.collect();
-        let Some(lookup) = open.first().map(|(lookup, _)| *lookup) else { return };
+        let keys = self.open.iter().filter(|(_, state)| mine(state)).map(|(key, _)| key.clone());
+        let mut waiting: BTreeSet<Key> = keys.collect();
+        let Some(lookup) = waiting.first().map(|(lookup, _)| *lookup) else { return };
         let fatal = said.as_ref().err().and_then(fatal);
         for Said { key, broker } in said.unwrap_or_default() {
             // A key that was not asked for, or comes twice, is not believed.
-            if let Some(key) = open.take(&(lookup, key)) {
+            if let Some(key) = waiting.take(&(lookup, key)) {
                 match broker {
                     Ok(broker) => self.found(key, broker.id),
                     Err(code) if code.is_retriable() => self.again(key, now),
@@ -193,7 +199,7 @@ impl Coordinators {
                 }
             }
         }
-        for key in open {
+        for key in waiting {
             match fatal {
                 Some(code) => self.refused(key, code, now),
                 None => self.again(key, now),
@@ -204,10 +210,10 @@ impl Coordinators {
     /// A look-up that is to be sent now: all keys of one kind that wait for one.
     pub(crate) fn poll_request(&mut self, now: Instant) -> Option<Find> {
         let due = |state: &State| matches!(state, State::Due { at, .. } if *at <= now);
-        let (lookup, _) = *self.states.iter().find(|(_, state)| due(state))?.0;
+        let (lookup, _) = *self.open.iter().find(|(_, state)| due(state))?.0;
         self.tickets += 1;
         let mut keys = Vec::new();
-        for ((_, key), state) in self.states.iter_mut().filter(|((kind, _), _)| *kind == lookup) {
+        for ((_, key), state) in self.open.iter_mut().filter(|((kind, _), _)| *kind == lookup) {
             match *state {
                 State::Due { at, failures, wanted } if at <= now && keys.len() < BATCH_MAX => {
                     *state = State::InFlight { ticket: self.tickets, failures, wanted };
@@ -225,7 +231,7 @@ impl Coordinators {
             State::Due { at, .. } => Some(*at),
             _ => None,
         };
-        self.states.values().filter_map(due).min()
+        self.open.values().filter_map(due).min()
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
@@ -236,37 +242,32 @@ impl Coordinators {
         let text = key.1.escape_debug().to_string().into();
         self.events.push_back(Event::CoordinatorChanged { lookup: key.0, key: text, node: broker });
         self.uses += 1;
-        self.states.insert(key, State::Known { broker, used: self.uses });
-        self.known += 1;
-        if self.known > KEPT_MAX {
-            let used = |state: &State| match state {
-                State::Known { used, .. } => Some(*used),
-                _ => None,
-            };
-            let oldest = self.states.iter().filter_map(|(key, state)| Some((used(state)?, key))).min();
-            if let Some(key) = oldest.map(|(_, key)| key.clone()) {
-                self.states.remove(&key);
-                self.known -= 1;
+        self.open.remove(&key);
+        self.known.insert(key, Known { broker, used: self.uses });
+        if self.known.len() > KEPT_MAX {
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.used);
+            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+                self.known.remove(&key);
             }
         }
     }
 
     fn again(&mut self, key: Key, now: Instant) {
-        let (failures, wanted) = match self.states.remove(&key) {
+        let (failures, wanted) = match self.open.remove(&key) {
             Some(State::InFlight { failures, wanted, .. }) => (failures.saturating_add(1), wanted),
             _ => return,
         };
         if now.saturating_duration_since(wanted) < IDLE {
             let at = now + self.backoff.after(failures, &mut self.dice);
-            self.states.insert(key, State::Due { at, failures, wanted });
+            self.open.insert(key, State::Due { at, failures, wanted });
         }
     }
 
     fn refused(&mut self, key: Key, code: ErrorCode, now: Instant) {
         let until = now + self.backoff.most;
-        self.states.insert(key, State::Refused { code, until });
+        self.open.insert(key, State::Refused { code, until });
         // What is refused is forgotten soon, so that names made up by a caller do not add up.
-        self.states.retain(|_, state| !matches!(state, State::Refused { until, .. } if *until <= now));
+        self.open.retain(|_, state| !matches!(state, State::Refused { until, .. } if *until <= now));
     }
 }
 
@@ -370,7 +371,7 @@ mod tests {
         }
         assert!((50..=80).contains(&count), "{count} in a minute");
         assert!(bench.now - start < 62 * 1000 * MS);
-        assert!(bench.machine.states.is_empty());
+        assert!(bench.machine.open.is_empty());
     }
 
     #[test]
@@ -392,7 +393,7 @@ mod tests {
         let find = bench.find().unwrap();
         bench.machine.handle_end(find.ticket, Err(Error::unsupported("no")), bench.now);
         assert_eq!(bench.want("h"), Found::Refused(ErrorCode::UNSUPPORTED_VERSION));
-        assert_eq!(bench.machine.states.len(), 1, "the older one is forgotten");
+        assert_eq!(bench.machine.open.len(), 1, "the older one is forgotten");
     }
 
     #[test]
@@ -443,7 +444,7 @@ mod tests {
             bench.want("0");
             while bench.machine.poll_event().is_some() {}
         }
-        assert_eq!(bench.machine.states.len(), KEPT_MAX);
+        assert_eq!(bench.machine.known.len(), KEPT_MAX);
         assert_eq!((bench.want("0"), bench.want("1")), (Found::At(1), Found::Wait), "the oldest went");
     }
 }

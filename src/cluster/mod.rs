@@ -11,6 +11,7 @@ pub(crate) mod coordinators;
 pub(crate) mod metadata;
 pub(crate) mod retry;
 pub(crate) mod route;
+pub(crate) mod split;
 
 /// Where a request goes, as the connections know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
