@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::config::Config;
 use super::sasl::check_token_len;
