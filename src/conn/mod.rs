@@ -13,7 +13,6 @@ mod machine;
 mod outbox;
 mod pool;
 mod reconnect;
-/// Who we are, proved to a broker.
 pub mod sasl;
 mod throttle;
 mod versions;
