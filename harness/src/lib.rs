@@ -37,21 +37,17 @@ mod cluster;
 mod failure;
 /// The jars of a release, from Maven Central.
 mod jars;
-/// A real KDC.
 pub mod kdc;
 /// The ways into a broker.
 mod listener;
-/// Tokens and who gives them.
 pub mod oidc;
 /// Free ports.
 mod ports;
 /// Child processes with a log and a number that outlives us.
 mod process;
-/// Faults on the way to a broker.
 pub mod proxy;
 /// Whether a broker answers.
 mod ready;
-/// A folder that disappears with its owner.
 pub mod run_dir;
 /// Skips that are seen.
 mod skip;
