@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::messages::ErrorCode;
 use crate::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -23,15 +23,29 @@ const PREFIX: usize = 4;
 /// A frame's buffer starts no larger than this, whatever length it claims, and grows as bytes come.
 const START_MAX: usize = 64 << 10;
 
-/// A read is given at least this much room when there is more to come.
-const ROOM_MIN: usize = 1024;
+/// A read is given at least this much room, unless it is for the end of a frame.
+const ROOM_MIN: usize = 8 << 10;
+
+/// Buffers that are kept until what was cut from them is dropped, so that they can be used again...
+const SPARES_MAX: usize = 4;
+
+/// ...and the bytes in them, and in the one at hand between frames.
+const SPARE_BYTES_MAX: usize = 16 << 20;
 
 /// Cuts a stream of bytes into frames.
 ///
 /// Memory follows the bytes that arrived: a peer that claims a large frame and sends little of it
-/// costs little. After an error the stream has no more frames; close the connection.
+/// costs little. Frames share the buffer that they came in; when all of a buffer's frames are dropped it
+/// is used again, since fresh megabytes cost more in page faults than reading them does. After an error
+/// the stream has no more frames; close the connection.
 pub struct Frames {
     buf: BytesMut,
+    /// The size of the buffer of which `buf` is the part that is free or not yet cut.
+    size: usize,
+    /// A frame was cut from it, and may be alive.
+    cut: bool,
+    /// Empty ends of buffers whose frames were alive when another was needed, with their sizes.
+    spares: Vec<(BytesMut, usize)>,
     limit: usize,
 }
 
@@ -45,7 +59,7 @@ impl fmt::Debug for Frames {
 impl Frames {
     /// For frames of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { buf: BytesMut::new(), limit }
+        Self { buf: BytesMut::new(), size: 0, cut: false, spares: Vec::new(), limit }
     }
 
     /// Changes the largest frame that is let through: small before authentication, larger after.
@@ -53,18 +67,82 @@ impl Frames {
         self.limit = limit;
     }
 
+    /// Gives up the memory that is kept to be used again, but for a frame that has begun to arrive. For a
+    /// stream on which nothing has come for a while.
+    pub fn release(&mut self) {
+        self.spares = Vec::new();
+        if self.buf.is_empty() {
+            (self.buf, self.size, self.cut) = (BytesMut::new(), 0, false);
+        }
+    }
+
     /// Where to put the bytes that come next. There is always room for some.
     pub fn space(&mut self) -> &mut BytesMut {
         let wanted = match self.claimed() {
             Some(claim) => (claim + PREFIX).saturating_sub(self.buf.len()),
-            None => PREFIX,
+            None => ROOM_MIN,
         };
-        // Doubling: what was sent so far is what it may cost at most again.
-        let most = self.buf.len().max(START_MAX);
         if self.buf.capacity() - self.buf.len() < wanted.clamp(1, ROOM_MIN) {
-            self.buf.reserve(wanted.clamp(ROOM_MIN, most));
+            self.make_room(wanted);
         }
         &mut self.buf
+    }
+
+    /// Finds room for more: in this buffer when its frames are gone, in another whose frames are, or in
+    /// new memory.
+    #[cold]
+    fn make_room(&mut self, wanted: usize) {
+        let len = self.buf.len();
+        // Doubling: what was sent so far is what it may cost at most again.
+        let more = wanted.clamp(2 * ROOM_MIN, len.max(START_MAX));
+        let worth_keeping = len > 0 || self.size <= SPARE_BYTES_MAX;
+        if self.cut && worth_keeping && self.size >= len + more && self.buf.try_reclaim(self.size - len) {
+            self.cut = false;
+            return;
+        }
+        if let Some(mut spare) = self.take_spare(len + wanted, len + more) {
+            spare.0.extend_from_slice(&self.buf);
+            self.swap(spare);
+        } else if self.cut || !worth_keeping {
+            let mut new = BytesMut::with_capacity(len + more);
+            new.extend_from_slice(&self.buf);
+            let size = new.capacity();
+            self.swap((new, size));
+        } else {
+            self.buf.reserve(more);
+            self.size = self.buf.capacity();
+        }
+    }
+
+    /// A spare buffer that nobody uses any more: one that holds the whole frame, or else one that holds
+    /// at least what would be allocated.
+    fn take_spare(&mut self, whole: usize, least: usize) -> Option<(BytesMut, usize)> {
+        for needed in [whole, least] {
+            let mut free = self.spares.iter_mut();
+            if let Some(at) = free.position(|(spare, size)| *size >= needed && spare.try_reclaim(*size)) {
+                return Some(self.spares.remove(at));
+            }
+        }
+        None
+    }
+
+    /// Goes on in another buffer, and keeps this one if it is worth it.
+    fn swap(&mut self, (buf, size): (BytesMut, usize)) {
+        let mut old = std::mem::replace(&mut self.buf, buf);
+        let old_size = std::mem::replace(&mut self.size, size);
+        let fits = (START_MAX..=SPARE_BYTES_MAX).contains(&old_size);
+        self.cut = false;
+        if !fits {
+            return;
+        }
+        old.clear();
+        self.spares.push((old, old_size));
+        // The oldest go first: who still holds their frames may hold them for long.
+        while self.spares.len() > SPARES_MAX
+            || self.spares.iter().map(|(_, size)| size).sum::<usize>() > SPARE_BYTES_MAX
+        {
+            self.spares.remove(0);
+        }
     }
 
     /// Adds bytes that came.
@@ -92,8 +170,9 @@ impl Frames {
         if self.buf.len() - PREFIX < len {
             return Ok(None);
         }
-        let mut frame = self.buf.split_to(PREFIX + len);
-        Ok(Some(frame.split_off(PREFIX).freeze()))
+        self.buf.advance(PREFIX);
+        self.cut = true;
+        Ok(Some(self.buf.split_to(len).freeze()))
     }
 
     fn claimed(&self) -> Option<usize> {

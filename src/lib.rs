@@ -14,6 +14,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "the client takes what it needs")]
+mod cluster;
+#[cfg(feature = "client")]
 pub mod conn;
 mod error;
 mod error_code;

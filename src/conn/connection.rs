@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::config::Config;
-use super::machine::{Machine, Output, Prepared, Waiter};
+use super::machine::{Machine, Prepared, Waiter};
 use super::outbox::Outbox;
 use super::throttle;
 use super::versions::Versions;
@@ -35,9 +35,9 @@ impl Waiter for Reply {
 /// How long a request may take.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Patience {
-    /// How long the broker may take to answer once it was sent; the connection's own setting if it is
-    /// not said. After that the connection is closed: nothing behind an answer that does not come can
-    /// come either.
+    /// How long the broker may take to answer, from when the request was sent or the answer before it
+    /// came, whichever is later; the connection's own setting if it is not said. After that the
+    /// connection is closed: nothing behind an answer that does not come can come either.
     pub(crate) timeout: Option<Duration>,
     /// When the caller gives up. The connection goes on.
     pub(crate) deadline: Option<Instant>,
@@ -73,7 +73,11 @@ pub(super) struct Core {
     /// Writing failed where the driver did not see it.
     pub(super) broken: Option<Error>,
     pub(super) closing: bool,
+    /// When it became ready.
+    pub(super) ready_at: Option<Instant>,
     pub(super) ended: Option<Ended>,
+    /// All were told that it ended.
+    pub(super) told: bool,
 }
 
 /// How a connection ended.
@@ -83,6 +87,8 @@ pub(super) struct Ended {
     /// Perhaps because the broker does not know the question for versions.
     pub(super) old: bool,
     pub(super) at: Instant,
+    /// How long it was ready, if it was.
+    pub(super) ready_for: Option<Duration>,
 }
 
 impl Connection {
@@ -285,9 +291,8 @@ impl Shared {
             return Err(Error::internal("a request before the connection is ready"));
         };
         machine.submit(reply, prepared, now).map_err(|(_, error)| error)?;
-        let done = core.write_now();
-        drop(core);
-        for reply in done {
+        core.write_now(now);
+        while let Some(reply) = core.machine.as_mut().and_then(Machine::poll_sent) {
             drop(reply.send(Ok(None)));
         }
         Ok(answer)
@@ -295,44 +300,45 @@ impl Shared {
 }
 
 impl Core {
-    /// Moves what the machine has for the broker to the outbox.
-    pub(super) fn fill_outbox(&mut self) {
-        if let (Some(machine), Some(outbox)) = (&mut self.machine, &mut self.outbox) {
+    /// Writes what the machine has for the broker, as far as the socket takes it, and tells the machine.
+    pub(super) fn write(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<()> {
+        let (Some(machine), Some(outbox)) = (&mut self.machine, &mut self.outbox) else { return Ok(()) };
+        loop {
             while let Some(segments) = machine.poll_transmit() {
                 outbox.push(&segments);
+            }
+            match outbox.poll_write(cx) {
+                Poll::Ready(written) => written.map_err(net::lost)?,
+                Poll::Pending => {
+                    machine.handle_written(false, now);
+                    return Ok(());
+                }
+            }
+            machine.handle_written(true, now);
+            // What waited for the socket can go now.
+            if !machine.has_transmit() {
+                return Ok(());
             }
         }
     }
 
-    /// Writes from the caller's task what the machine has, if the socket takes it; else the driver
-    /// will. Gives the replies to requests that have no answer and are on their way.
-    fn write_now(&mut self) -> Vec<Reply> {
+    /// Writes from the caller's task what the machine has, if the socket takes it; else the driver will.
+    fn write_now(&mut self, now: Instant) {
         // What is there already waits for the socket, and the driver with it.
-        let idle = self.outbox.as_ref().is_some_and(Outbox::is_empty);
-        self.fill_outbox();
-        if idle && let Some(outbox) = &mut self.outbox {
+        if self.outbox.as_ref().is_some_and(Outbox::is_empty) {
             // When the socket is full its readiness must wake the driver, not this task: the driver is
             // woken now, and asks again.
-            match outbox.poll_write(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => {
-                    self.broken.get_or_insert(net::lost(error));
-                    self.wake_driver();
-                }
-                Poll::Pending => self.wake_driver(),
+            if let Err(error) = self.write(now, &mut Context::from_waker(Waker::noop())) {
+                self.broken.get_or_insert(error);
             }
         }
-        let due = self.machine.as_ref().and_then(Machine::poll_timeout);
-        if due.is_some_and(|due| self.armed.is_none_or(|armed| due < armed)) {
+        let full = self.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty());
+        let Some(machine) = &self.machine else { return };
+        let due = machine.poll_timeout();
+        let late = due.is_some_and(|due| self.armed.is_none_or(|armed| due < armed));
+        if full || late || self.broken.is_some() || machine.has_output() {
             self.wake_driver();
         }
-        let mut done = Vec::new();
-        while let Some(output) = self.machine.as_mut().and_then(Machine::poll_output) {
-            if let Output::Answered(reply, None) = output {
-                done.push(reply);
-            }
-        }
-        done
     }
 
     pub(super) fn wake_driver(&mut self) {

@@ -1,17 +1,18 @@
 //! The task of one connection: it reaches the broker, then moves bytes between the socket and the
 //! machine until the machine says that it is over. It decides nothing about Kafka.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::Sleep;
 
 use super::connection::{Core, Ended, Reply, Shared};
 use super::handshake::Expected;
-use super::machine::{Machine, Output};
+use super::machine::{Machine, Output, after};
 use super::outbox::Outbox;
 use super::sasl::{Peer, Session};
 use crate::frame::Frames;
@@ -23,6 +24,12 @@ use crate::{Error, Result, Secret};
 /// Turns of the loop before other tasks get theirs.
 const TURNS_MAX: usize = 32;
 
+/// The driver wakes at least this often.
+const TICK_MAX: Duration = Duration::from_secs(30);
+
+/// Spare buffers of a connection that has been silent for this long are given up.
+const BUFFERS_KEPT: Duration = Duration::from_secs(10);
+
 /// Where to, and when.
 #[derive(Debug)]
 pub(super) struct Start {
@@ -31,28 +38,31 @@ pub(super) struct Start {
     pub(super) origin: Origin,
     pub(super) expected: Expected,
     pub(super) not_before: Option<Instant>,
-    pub(super) setup_timeout: std::time::Duration,
+    pub(super) setup_timeout: Duration,
     pub(super) ask_version: i16,
     pub(super) chance: u64,
 }
 
-/// Lives as long as the connection. Whatever happens to this future (a panic, the end of the runtime,
-/// the end of the client), all who wait on the connection are told.
-pub(super) async fn run(shared: Arc<Shared>, start: Start) {
+/// Lives as long as the connection. Whatever happens to this future (it is never polled, a panic, the end
+/// of the runtime, the end of the client), all who wait on the connection are told.
+pub(super) fn run(shared: Arc<Shared>, start: Start) -> impl Future<Output = ()> + Send + 'static {
     let guard = Guard(shared);
-    if let Some(time) = start.not_before {
-        clock::sleep_until(time).await;
-    }
-    let began = clock::now();
-    match open(&guard.0, start, began).await {
-        Ok(driver) => driver.await,
-        Err(error) => guard.0.finish(error, false),
+    async move {
+        let opened = guard.0.unless_closing(open(&guard.0, start)).await;
+        match opened {
+            Ok(driver) => driver.await,
+            Err(error) => guard.0.finish(error, false),
+        }
     }
 }
 
-async fn open(shared: &Arc<Shared>, start: Start, began: Instant) -> Result<Driver> {
-    let Start { dialer, address, origin, expected, setup_timeout, ask_version, chance, .. } = start;
-    let setup_by = began + setup_timeout;
+async fn open(shared: &Arc<Shared>, start: Start) -> Result<Driver> {
+    let Start { dialer, address, origin, expected, setup_timeout, ask_version, chance, not_before } = start;
+    if let Some(time) = not_before {
+        clock::sleep_until(time).await;
+    }
+    let began = clock::now();
+    let setup_by = after(began, setup_timeout);
     let Link { reader, writer, encrypted, .. } = dialer.dial(&address, origin, setup_by).await?;
     let config = &shared.config;
     if let Some(mechanism) = &config.sasl
@@ -85,6 +95,8 @@ async fn open(shared: &Arc<Shared>, start: Start, began: Instant) -> Result<Driv
         timer,
         began,
         said_at: began,
+        last_read: began,
+        outputs: Vec::new(),
     })
 }
 
@@ -110,6 +122,9 @@ struct Driver {
     began: Instant,
     /// When the authentication at hand began.
     said_at: Instant,
+    last_read: Instant,
+    /// Empty between turns; kept for its memory.
+    outputs: Vec<Output<Reply>>,
 }
 
 impl Future for Driver {
@@ -117,18 +132,23 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        for _ in 0..TURNS_MAX {
+        for turn in 1..=TURNS_MAX {
             let mut news = this.poll_session(cx);
             let read = this.poll_read(cx);
             news |= matches!(read, Poll::Ready(Ok(())));
-            let outputs = this.turn(read, cx);
-            for output in outputs {
+            // After a standstill of this process all times are over, and yet answers may be there to be
+            // read: they are, first.
+            let now = clock::now();
+            let mut outputs = std::mem::take(&mut this.outputs);
+            this.turn(read, now, turn == TURNS_MAX, cx, &mut outputs);
+            for output in outputs.drain(..) {
                 news = true;
                 if this.act(output) {
                     return Poll::Ready(());
                 }
             }
-            if !news && !this.is_due(cx) {
+            this.outputs = outputs;
+            if !news && !this.is_due(now, cx) {
                 return Poll::Pending;
             }
         }
@@ -163,11 +183,19 @@ impl Driver {
     }
 
     /// Gives the machine what was read and the time, writes what it has, and takes what it wants done.
-    fn turn(&mut self, read: Poll<Result<()>>, cx: &mut Context<'_>) -> Vec<Output<Reply>> {
-        let now = clock::now();
+    fn turn(
+        &mut self,
+        read: Poll<Result<()>>,
+        now: Instant,
+        last: bool,
+        cx: &mut Context<'_>,
+        outputs: &mut Vec<Output<Reply>>,
+    ) {
         let mut core = self.shared.lock();
-        let Core { machine: Some(machine), broken, .. } = &mut *core else { return Vec::new() };
+        let core = &mut *core;
+        let Core { machine: Some(machine), broken, .. } = core else { return };
         if let Poll::Ready(Ok(())) = read {
+            self.last_read = now;
             loop {
                 match self.frames.next_frame() {
                     Ok(Some(frame)) => machine.handle_frame(frame, now),
@@ -179,36 +207,49 @@ impl Driver {
                 }
             }
         }
-        machine.handle_timeout(now);
+        if read.is_pending() || last {
+            machine.handle_timeout(now);
+        }
         if let Poll::Ready(Err(error)) = read {
             machine.handle_lost(error);
         }
         if let Some(error) = broken.take() {
             machine.handle_lost(error);
         }
-        core.fill_outbox();
-        if let Some(Poll::Ready(Err(error))) = core.outbox.as_mut().map(|outbox| outbox.poll_write(cx))
+        if let Err(error) = core.write(now, cx)
             && let Some(machine) = &mut core.machine
         {
-            machine.handle_lost(net::lost(error));
+            machine.handle_lost(error);
         }
         if !core.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             core.driver = Some(cx.waker().clone());
         }
+        let Some(machine) = &mut core.machine else { return };
         // Woken at least once in a while, so that a request on an idle connection need not wake us only to
-        // say how long it waits.
-        let latest = now + self.shared.config.request_timeout;
-        let armed =
-            core.machine.as_ref().and_then(Machine::poll_timeout).map_or(latest, |due| due.min(latest));
-        if core.armed != Some(armed) {
-            core.armed = Some(armed);
-            self.timer.as_mut().reset(armed.into());
+        // say how long it waits. An alarm that comes too soon costs less than setting it at each turn.
+        let latest = after(now, self.shared.config.request_timeout.min(TICK_MAX));
+        let due = machine.poll_timeout().map_or(latest, |due| due.min(latest));
+        if core.armed.is_none_or(|armed| due < armed || armed <= now) {
+            core.armed = Some(due);
+            self.timer.as_mut().reset(due.into());
         }
-        std::iter::from_fn(|| core.machine.as_mut().and_then(Machine::poll_output)).collect()
+        while let Some(reply) = machine.poll_sent() {
+            drop(reply.send(Ok(None)));
+        }
+        outputs.extend(std::iter::from_fn(|| machine.poll_output()));
+        if let Some(Output::Dead { why, old }) = outputs.last() {
+            // Seen by all from now on, before anyone hears of it: nobody counts on a dead connection.
+            let why = why.clone().with_broker(&self.shared.broker);
+            core.end(why, *old, now);
+        }
     }
 
-    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
-        self.timer.as_mut().poll(cx).is_ready()
+    fn is_due(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        let due = self.timer.as_mut().poll(cx).is_ready();
+        if due && now.saturating_duration_since(self.last_read) >= BUFFERS_KEPT {
+            self.frames.release();
+        }
+        due
     }
 
     /// Does what the machine wants; true if that is the end.
@@ -217,7 +258,7 @@ impl Driver {
         let (broker, kind) = (Arc::clone(&shared.broker), shared.kind);
         match output {
             // Who asked may be gone.
-            Output::Answered(reply, answer) => drop(reply.send(Ok(answer))),
+            Output::Answered(reply, answer) => drop(reply.send(Ok(Some(answer)))),
             Output::Failed(reply, error) => drop(reply.send(Err(error))),
             Output::Begin => self.begin_session(),
             Output::Respond(challenge) => self.respond(challenge),
@@ -229,6 +270,7 @@ impl Driver {
             Output::Ready(versions) => {
                 self.frames.set_limit(shared.config.frame_max);
                 let elapsed = clock::now().saturating_duration_since(self.began);
+                shared.lock().ready_at = Some(clock::now());
                 drop(shared.versions.set(versions));
                 shared.changed.notify_waiters();
                 shared.hub.tell(&Event::Connected { broker, kind, elapsed });
@@ -271,21 +313,45 @@ impl Drop for Driver {
     }
 }
 
+impl Core {
+    /// Notes how the connection ended, unless that was noted.
+    fn end(&mut self, why: Error, old: bool, now: Instant) {
+        let ready_for = self.ready_at.map(|since| now.saturating_duration_since(since));
+        self.ended.get_or_insert(Ended { why, old, at: now, ready_for });
+    }
+}
+
 impl Shared {
-    /// Notes how the connection ended, and tells.
+    /// What the future gives, unless the connection is closed before. The future is a user's code in
+    /// part, and polled without the lock.
+    async fn unless_closing<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            let mut core = self.lock();
+            if core.closing {
+                return Poll::Ready(Err(Error::closed("before the connection was ready")));
+            }
+            core.driver = Some(cx.waker().clone());
+            drop(core);
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Notes how the connection ended, and tells, once.
     fn finish(&self, why: Error, old: bool) {
-        let why = why.with_broker(&self.broker);
         let mut core = self.lock();
-        if core.ended.is_some() {
+        core.end(why.with_broker(&self.broker), old, clock::now());
+        core.driver = None;
+        let Some(ended) = core.ended.clone() else { return };
+        let told = std::mem::replace(&mut core.told, true);
+        drop(core);
+        if told {
             return;
         }
-        let ended = Ended { why: why.clone(), old, at: clock::now() };
-        core.ended = Some(ended);
-        core.driver = None;
-        drop(core);
         self.changed.notify_waiters();
-        let (broker, kind) = (Arc::clone(&self.broker), self.kind);
-        let event = match self.versions.get() {
+        let (broker, kind, why) = (Arc::clone(&self.broker), self.kind, ended.why);
+        let event = match ended.ready_for {
             Some(_) => Event::Lost { broker, kind, why },
             None => Event::ConnectFailed { broker, kind, why },
         };

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::config::Config;
 use super::sasl::check_token_len;
+use super::throttle;
 use super::versions::Versions;
 use crate::error::quoted;
 use crate::frame::{Answer, Pending, encode_request};
@@ -31,14 +32,13 @@ const LIFETIME_MIN: Duration = Duration::from_secs(1);
 /// Far above what the numbers of other requests reach, and read as positive.
 const FIRST_CORRELATION: i32 = 0x7000_0000;
 
-/// Whom we mean to reach.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Expected {
-    /// The broker's id, if it is known.
-    pub(super) node: Option<i32>,
-    /// The cluster's id, if it is known.
-    pub(super) cluster: Option<Str>,
-}
+/// The newest version of the question for versions that a broker is asked which broke off once: known
+/// since Kafka 2.4, and the first to tell features.
+const ASK_AGAIN_VERSION: i16 = 3;
+
+/// Whom we mean to reach: a broker of a cluster, both by their ids. Nobody in particular at the
+/// addresses that the user gave.
+pub(super) type Expected = Option<(Str, i32)>;
 
 /// What comes next.
 #[derive(Debug)]
@@ -78,7 +78,12 @@ pub(super) struct Handshake {
     config: Arc<Config>,
     state: State,
     expected: Expected,
+    /// The name of the mechanism. Kept, since the mechanism is a user's code and this runs under a lock.
+    mechanism: Option<Str>,
+    /// Began in the oldest version, because the broker broke off in a newer one.
+    fell_back: bool,
     versions: Arc<Versions>,
+    throttle_ms: i32,
     correlation: i32,
     lifetime: Option<Duration>,
 }
@@ -87,11 +92,16 @@ impl Handshake {
     /// Begins with the question for versions, in the version given: 0 for a broker that broke off
     /// when it was asked in a newer one.
     pub(super) fn start(config: Arc<Config>, expected: Expected, version: i16) -> Result<(Self, Next)> {
+        let pinned = config.pins.ours(ApiKey::API_VERSIONS).map_or(version, |ours| *ours.end());
+        let version = version.min(pinned).max(0);
         let mut handshake = Self {
-            config,
             state: State::Idle,
             expected,
+            mechanism: config.sasl.as_ref().map(|mechanism| mechanism.name().into()),
+            fell_back: version == 0 && pinned > 0,
+            config,
             versions: Arc::default(),
+            throttle_ms: 0,
             correlation: FIRST_CORRELATION,
             lifetime: None,
         };
@@ -102,6 +112,11 @@ impl Handshake {
     /// What the broker can do, once it said so.
     pub(super) fn versions(&self) -> &Arc<Versions> {
         &self.versions
+    }
+
+    /// For how long the broker asked for quiet when it told its versions, in milliseconds.
+    pub(super) fn throttle_ms(&self) -> i32 {
+        self.throttle_ms
     }
 
     /// Whether it still asks for versions, so that a broken connection may be the answer of an old broker.
@@ -168,9 +183,11 @@ impl Handshake {
             client_software_version: env!("CARGO_PKG_VERSION").into(),
             ..Default::default()
         };
-        if self.config.check_identity {
-            request.cluster_id.clone_from(&self.expected.cluster);
-            request.node_id = self.expected.node.unwrap_or(-1);
+        if let Some((cluster, node)) = &self.expected
+            && self.config.check_identity
+        {
+            request.cluster_id = Some(cluster.clone());
+            request.node_id = *node;
         }
         let next = self.request(&request, version)?;
         self.state = State::AskedVersions(version);
@@ -186,11 +203,23 @@ impl Handshake {
             let theirs = versions.theirs(ApiKey::API_VERSIONS).map_or(0, |versions| *versions.end());
             return self.ask_versions(theirs.clamp(0, asked - 1));
         }
+        if code == ErrorCode::REBOOTSTRAP_REQUIRED {
+            return Err(Error::broker_said(code, "it is not the broker that was expected there"));
+        }
         if code != ErrorCode::NONE {
             return Err(Error::broker_said(code, "it does not say which versions it has"));
         }
+        if std::mem::take(&mut self.fell_back)
+            && versions.theirs(ApiKey::API_VERSIONS).is_some_and(|theirs| theirs.contains(&ASK_AGAIN_VERSION))
+        {
+            // It is not old, so something else broke: without a newer form its features stay unknown.
+            return self.ask_versions(ASK_AGAIN_VERSION);
+        }
+        if asked >= throttle::from(ApiKey::API_VERSIONS) {
+            self.throttle_ms = answer.throttle_time_ms;
+        }
         self.versions = Arc::new(versions);
-        match self.config.sasl {
+        match self.mechanism {
             Some(_) => self.ask_mechanism(),
             None => {
                 self.state = State::Idle;
@@ -200,10 +229,10 @@ impl Handshake {
     }
 
     fn ask_mechanism(&mut self) -> Result<Next> {
-        let Some(mechanism) = &self.config.sasl else {
+        let Some(mechanism) = self.mechanism.clone() else {
             return Err(Error::internal("a renewal of what never was"));
         };
-        let request = SaslHandshakeRequest { mechanism: mechanism.name().into(), ..Default::default() };
+        let request = SaslHandshakeRequest { mechanism, ..Default::default() };
         // From version 1 on tokens travel in requests, which the broker must have too.
         let wrapped = self.versions.theirs(ApiKey::SASL_AUTHENTICATE).is_some();
         let version = match self.versions.version_of(ApiKey::SASL_HANDSHAKE)? {
@@ -218,7 +247,7 @@ impl Handshake {
     fn told_mechanisms(&mut self, asked: i16, answer: &Answer) -> Result<Next> {
         let answer = answer.decode::<SaslHandshakeRequest>()?;
         let code = ErrorCode(answer.error_code);
-        let ours = self.config.sasl.as_ref().map_or("", |mechanism| mechanism.name());
+        let ours = self.mechanism.as_ref().map_or("", Str::as_str);
         // Never another mechanism than the one configured, whatever the broker lists.
         let listed = answer.mechanisms.iter().any(|theirs| theirs.as_str() == ours);
         if code != ErrorCode::NONE || !listed {
@@ -238,9 +267,10 @@ impl Handshake {
             let words = answer.error_message.as_ref().map(|words| quoted(words.as_bytes()));
             return Err(Error::auth(format!("the broker says {code} {}", words.unwrap_or_default())));
         }
-        if let Ok(lifetime @ 1..) = u64::try_from(answer.session_lifetime_ms) {
-            self.lifetime = Some(Duration::from_millis(lifetime).max(LIFETIME_MIN));
-        }
+        self.lifetime = match u64::try_from(answer.session_lifetime_ms) {
+            Ok(lifetime @ 1..) => Some(Duration::from_millis(lifetime).max(LIFETIME_MIN)),
+            _ => None,
+        };
         self.challenged(false, rounds, answer.auth_bytes)
     }
 

@@ -1,12 +1,14 @@
 //! One connection as a machine: what is in flight, what waits, when time is up.
 //!
 //! Inputs are `submit`, `handle_*` and `close`, each with the time; after one of them the caller takes
-//! all of `poll_transmit` (bytes for the broker, in order) and `poll_output`, and asks `poll_timeout`
-//! when to call `handle_timeout`. There is no socket here, no clock and no runtime.
+//! all of `poll_transmit` (bytes for the broker, in order), says by `handle_written` whether they have
+//! left, takes `poll_sent` and `poll_output`, and asks `poll_timeout` when to call `handle_timeout`.
+//! There is no socket here, no clock and no runtime.
 //!
-//! A broker answers the requests of one connection in their order, so what is in flight is a queue.
-//! A request waits here, parked, while the broker wants quiet (KIP-219), while who we are is being
-//! renewed (KIP-368), or while too many are in flight.
+//! A broker answers the requests of one connection in their order, so what is in flight is a queue, and
+//! only the one at its front can take too long. A request waits here, parked, while the broker wants
+//! quiet (KIP-219), while who we are is being renewed (KIP-368), while the socket takes no more, or
+//! while too many are in flight.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,8 +20,8 @@ use super::config::Config;
 use super::handshake::{Expected, Handshake, Next};
 use super::versions::Versions;
 use crate::frame::{Answer, Pending};
-use crate::wire::{HiddenBytes, Segments};
-use crate::{Error, ErrorCode, Result, Secret};
+use crate::wire::{ApiKey, HiddenBytes, Segments};
+use crate::{Error, Result, Secret};
 
 /// Who waits for an answer.
 pub(super) trait Waiter {
@@ -33,7 +35,8 @@ pub(super) struct Prepared {
     pub(super) segments: Segments,
     /// What its answer will be; nothing for a request that brokers do not answer.
     pub(super) pending: Option<Pending>,
-    /// How long the broker may take, from when it is sent. When that is over, the connection is.
+    /// How long the broker may take, from when it was sent or the answer before it came, whichever is
+    /// later. When that is over, the connection is.
     pub(super) timeout: Duration,
     /// When the one who asked gives up, wherever the request is then. The connection goes on.
     pub(super) deadline: Option<Instant>,
@@ -42,8 +45,8 @@ pub(super) struct Prepared {
 /// What the machine wants done, or known.
 #[derive(Debug)]
 pub(super) enum Output<W> {
-    /// An answer came; none for a request that has none, which is on its way now.
-    Answered(W, Option<Answer>),
+    /// An answer came.
+    Answered(W, Answer),
     /// A request came to nothing.
     Failed(W, Error),
     /// Begin a session of the mechanism, and tell what it says by `handle_said`.
@@ -59,15 +62,19 @@ pub(super) enum Output<W> {
     Dead { why: Error, old: bool },
 }
 
+/// Opening -> Ready <-> Renewing; from each of them to Dead, which is the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Not usable yet.
-    Opening,
+    /// The handshake is under way, and must be done by then.
+    Opening {
+        by: Instant,
+    },
     Ready,
-    /// Authenticating again; new requests are parked.
-    Renewing,
-    /// What is in flight or parked is finished, nothing new is taken.
-    Closing,
+    /// Authenticating again; new requests are parked. Until all that was sent before is answered there
+    /// is no telling how long it takes; from then on it has its time.
+    Renewing {
+        by: Option<Instant>,
+    },
     Dead,
 }
 
@@ -84,8 +91,7 @@ enum Owner<W> {
 struct Flight<W> {
     owner: Owner<W>,
     pending: Pending,
-    /// When the broker has taken too long.
-    stuck: Instant,
+    timeout: Duration,
     deadline: Option<Instant>,
 }
 
@@ -101,21 +107,30 @@ struct Parked<W> {
 pub(super) struct Machine<W> {
     config: Arc<Config>,
     phase: Phase,
+    /// What is in flight or parked is finished, nothing new is taken.
+    closing: bool,
     handshake: Handshake,
     flights: VecDeque<Flight<W>>,
     parked: VecDeque<Parked<W>>,
     transmit: VecDeque<Segments>,
+    /// Whose requests have no answer and have left.
+    sent: VecDeque<W>,
     outputs: VecDeque<Output<W>>,
-    /// When a connection that is not ready has taken too long, or a renewal.
-    setup_by: Instant,
+    /// Since when the broker could have answered the first in flight.
+    turn_since: Instant,
+    /// Not later than the first deadline in flight.
+    flight_deadline: Option<Instant>,
+    /// Not later than the first deadline of the parked.
+    parked_deadline: Option<Instant>,
     quiet_until: Option<Instant>,
+    /// The socket takes no more.
+    blocked_since: Option<Instant>,
     renew_at: Option<Instant>,
     /// A hundredth of the lifetime of a session, 85 to 95, at which it is renewed.
     renew_percent: u32,
+    /// When a request was submitted or answered last.
     last_used: Instant,
     authenticated: bool,
-    /// Not later than the earliest time of any flight.
-    earliest: Option<Instant>,
 }
 
 impl<W: Waiter> Machine<W> {
@@ -132,19 +147,23 @@ impl<W: Waiter> Machine<W> {
         let (handshake, next) = Handshake::start(Arc::clone(&config), expected, ask_version)?;
         let mut machine = Self {
             config,
-            phase: Phase::Opening,
+            phase: Phase::Opening { by: setup_by },
+            closing: false,
             handshake,
             flights: VecDeque::new(),
             parked: VecDeque::new(),
             transmit: VecDeque::new(),
+            sent: VecDeque::new(),
             outputs: VecDeque::new(),
-            setup_by,
+            turn_since: now,
+            flight_deadline: None,
+            parked_deadline: None,
             quiet_until: None,
+            blocked_since: None,
             renew_at: None,
             renew_percent: 85 + (chance % 11) as u32,
             last_used: now,
             authenticated: false,
-            earliest: None,
         };
         machine.go_on(next, now);
         Ok(machine)
@@ -153,24 +172,32 @@ impl<W: Waiter> Machine<W> {
     /// Takes a request. Gives it back with an error if the connection takes none: it was not sent.
     pub(super) fn submit(&mut self, waiter: W, request: Prepared, now: Instant) -> Result<(), (W, Error)> {
         match self.phase {
-            Phase::Dead | Phase::Closing => return Err((waiter, Error::io("the connection is closed"))),
-            Phase::Opening => {
+            Phase::Opening { .. } => {
                 return Err((waiter, Error::internal("a request before the connection is ready")));
             }
-            Phase::Ready | Phase::Renewing => {}
+            Phase::Dead => return Err((waiter, Error::io("the connection is closed"))),
+            _ if self.closing => return Err((waiter, Error::io("the connection is being closed"))),
+            _ => {}
         }
+        if request.deadline.is_some_and(|deadline| now >= deadline) {
+            return Err((waiter, Error::timeout("no time was left for the request")));
+        }
+        self.unpark(now);
         self.last_used = now;
         if self.parked.is_empty() && self.may_send(now) {
             self.send(waiter, request, now);
-        } else if self.parked.len() < self.config.parked_max {
-            self.parked.push_back(Parked { waiter, request });
-        } else {
-            let parked = self.parked.len();
-            return Err((
-                waiter,
-                Error::limit(format!("{parked} requests wait for this connection already")),
-            ));
+            return Ok(());
         }
+        if self.parked.len() >= self.config.parked_max {
+            self.parked.retain(|parked| !parked.waiter.is_gone());
+        }
+        let parked = self.parked.len();
+        if parked >= self.config.parked_max {
+            let error = Error::limit(format!("{parked} requests wait for this connection already"));
+            return Err((waiter, error));
+        }
+        self.parked_deadline = earlier(self.parked_deadline, request.deadline);
+        self.parked.push_back(Parked { waiter, request });
         Ok(())
     }
 
@@ -190,9 +217,13 @@ impl<W: Waiter> Machine<W> {
             Ok(answer) => answer,
             Err(error) => return self.die(error),
         };
-        self.last_used = now;
-        match self.flights.pop_front().map(|flight| flight.owner) {
-            Some(Owner::User(waiter)) => self.outputs.push_back(Output::Answered(waiter, Some(answer))),
+        let owner = self.flights.pop_front().map(|flight| flight.owner);
+        self.next_turn(now);
+        match owner {
+            Some(Owner::User(waiter)) => {
+                self.last_used = now;
+                self.outputs.push_back(Output::Answered(waiter, answer));
+            }
             Some(Owner::Handshake) => {
                 let next = self.handshake.answered(&answer);
                 self.handshake_goes_on(next, now);
@@ -200,6 +231,7 @@ impl<W: Waiter> Machine<W> {
             Some(Owner::Nobody) | None => {}
         }
         self.unpark(now);
+        self.end_if_unused(now);
     }
 
     /// Takes what the mechanism's session says after `Begin` or `Respond`.
@@ -215,14 +247,33 @@ impl<W: Waiter> Machine<W> {
         self.die(why);
     }
 
+    /// Whether all that was transmitted has left. While it has not, requests are parked.
+    pub(super) fn handle_written(&mut self, all: bool, now: Instant) {
+        if self.phase == Phase::Dead {
+            return;
+        }
+        if all {
+            self.blocked_since = None;
+            self.unpark(now);
+            self.end_if_unused(now);
+        } else {
+            self.blocked_since.get_or_insert(now);
+        }
+    }
+
     /// The broker asks for quiet. Obeyed up to the limit; gives for how long.
     pub(super) fn handle_throttle(&mut self, time_ms: i32, now: Instant) -> Option<Duration> {
         let time = Duration::from_millis(u64::try_from(time_ms).unwrap_or(0)).min(self.config.throttle_max);
-        if time.is_zero() {
+        if time.is_zero() || self.phase == Phase::Dead {
             return None;
         }
-        let until = now + time;
+        let until = after(now, time);
         self.quiet_until = Some(self.quiet_until.map_or(until, |before| before.max(until)));
+        // It reads nothing from us until then, so neither what is in flight nor a renewal can be answered.
+        self.turn_since = self.turn_since.max(until);
+        if let Phase::Renewing { by: Some(by) } = &mut self.phase {
+            *by = (*by).max(after(until, self.config.setup_timeout));
+        }
         Some(time)
     }
 
@@ -230,40 +281,40 @@ impl<W: Waiter> Machine<W> {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         match self.phase {
             Phase::Dead => return,
-            Phase::Opening | Phase::Renewing if now >= self.setup_by => {
-                let what =
-                    if self.authenticated { "renewing the authentication" } else { "making the connection" };
-                return self.die(Error::timeout(what));
+            Phase::Opening { by } if now >= by => return self.die(Error::timeout("making the connection")),
+            Phase::Renewing { by: Some(by) } if now >= by => {
+                return self.die(Error::timeout("renewing the authentication"));
             }
             _ => {}
         }
-        if self.earliest.is_some_and(|earliest| now >= earliest) {
-            self.expire_flights(now);
+        if self.blocked_until().is_some_and(|until| now >= until) {
+            return self.die(Error::timeout("the broker takes no bytes"));
         }
+        if self.stuck_at().is_some_and(|at| now >= at) {
+            let key = self.flights.front().map_or(ApiKey(-1), |flight| flight.pending.key);
+            return self.die(Error::timeout(format!("no answer to {key}")));
+        }
+        self.expire_flights(now);
         self.expire_parked(now);
         if self.quiet_until.is_some_and(|until| now >= until) {
             self.quiet_until = None;
         }
-        if self.phase == Phase::Ready && self.renew_at.is_some_and(|at| now >= at) {
-            self.phase = Phase::Renewing;
-            self.renew_at = None;
-            self.setup_by = now + self.config.setup_timeout;
-            let next = self.handshake.renew();
-            self.handshake_goes_on(next, now);
+        if self.renews_at().is_some_and(|at| now >= at) {
+            self.renew(now);
         }
         self.unpark(now);
-        self.end_if_idle(now);
+        self.end_if_unused(now);
     }
 
     /// Finishes what is in flight or parked, then ends; nothing new is taken.
     pub(super) fn close(&mut self, now: Instant) {
         match self.phase {
             Phase::Dead => {}
-            Phase::Opening => self.die(Error::closed("before the connection was ready")),
+            Phase::Opening { .. } => self.die(Error::closed("before the connection was ready")),
             _ => {
-                self.phase = Phase::Closing;
+                self.closing = true;
                 self.unpark(now);
-                self.end_if_idle(now);
+                self.end_if_unused(now);
             }
         }
     }
@@ -273,23 +324,48 @@ impl<W: Waiter> Machine<W> {
         self.transmit.pop_front()
     }
 
+    /// Who waits for a request that has no answer, and is on its way now.
+    pub(super) fn poll_sent(&mut self) -> Option<W> {
+        self.sent.pop_front()
+    }
+
     /// What is to be done or known.
     pub(super) fn poll_output(&mut self) -> Option<Output<W>> {
         self.outputs.pop_front()
     }
 
+    /// Whether there are bytes for the broker.
+    pub(super) fn has_transmit(&self) -> bool {
+        !self.transmit.is_empty()
+    }
+
+    /// Whether there is something to be done or known.
+    pub(super) fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
     /// When to call `handle_timeout`, if nothing else happens before.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        if self.phase == Phase::Dead {
-            return None;
-        }
-        let setup = matches!(self.phase, Phase::Opening | Phase::Renewing).then_some(self.setup_by);
-        let renew = self.renew_at.filter(|_| self.phase == Phase::Ready);
+        let phase = match self.phase {
+            Phase::Dead => return None,
+            Phase::Opening { by } => Some(by),
+            Phase::Renewing { by } => by,
+            Phase::Ready => None,
+        };
         let quiet = self.quiet_until.filter(|_| !self.parked.is_empty());
-        let parked = self.parked.iter().filter_map(|parked| parked.request.deadline).min();
-        let idle =
-            (self.phase == Phase::Ready && self.is_unused()).then(|| self.last_used + self.config.idle_max);
-        [setup, renew, quiet, parked, idle, self.earliest].into_iter().flatten().min()
+        let idle = (self.phase == Phase::Ready && self.is_unused())
+            .then(|| after(self.last_used, self.config.idle_max));
+        let times = [
+            phase,
+            self.stuck_at(),
+            self.blocked_until(),
+            self.flight_deadline,
+            self.parked_deadline,
+            self.renews_at(),
+            quiet,
+            idle,
+        ];
+        times.into_iter().flatten().min()
     }
 
     /// Requests that wait for an answer or to be sent.
@@ -299,91 +375,140 @@ impl<W: Waiter> Machine<W> {
 
     /// Whether requests are taken, now or soon.
     pub(super) fn is_open(&self) -> bool {
-        !matches!(self.phase, Phase::Closing | Phase::Dead)
+        !self.closing && self.phase != Phase::Dead
     }
 
     fn is_unused(&self) -> bool {
-        self.flights.is_empty() && self.parked.is_empty()
+        self.flights.is_empty() && !self.has_unsent()
+    }
+
+    /// Whether something is still to be written.
+    fn has_unsent(&self) -> bool {
+        !self.parked.is_empty() || !self.transmit.is_empty() || self.blocked_since.is_some()
     }
 
     fn may_send(&self, now: Instant) -> bool {
-        matches!(self.phase, Phase::Ready | Phase::Closing)
+        // A session past its time would have the broker break off: it is renewed first.
+        self.phase == Phase::Ready
+            && self.blocked_since.is_none()
             && self.quiet_until.is_none_or(|until| now >= until)
-            && self.flights.len() < self.config.in_flight_max
+            && self.renew_at.is_none_or(|at| now < at)
+            && self.flights.len() < self.config.in_flight_max.max(1)
     }
 
     fn send(&mut self, waiter: W, request: Prepared, now: Instant) {
         let Prepared { segments, pending, timeout, deadline } = request;
         self.transmit.push_back(segments);
         match pending {
-            Some(pending) => self.expect(Owner::User(waiter), pending, now + timeout, deadline),
-            None => self.outputs.push_back(Output::Answered(waiter, None)),
+            Some(pending) => {
+                self.flight_deadline = earlier(self.flight_deadline, deadline);
+                self.expect(Flight { owner: Owner::User(waiter), pending, timeout, deadline }, now);
+            }
+            None => self.sent.push_back(waiter),
         }
     }
 
-    fn expect(&mut self, owner: Owner<W>, pending: Pending, stuck: Instant, deadline: Option<Instant>) {
-        let first = deadline.map_or(stuck, |deadline| deadline.min(stuck));
-        self.earliest = Some(self.earliest.map_or(first, |before| before.min(first)));
-        self.flights.push_back(Flight { owner, pending, stuck, deadline });
+    fn expect(&mut self, flight: Flight<W>, now: Instant) {
+        if self.flights.is_empty() {
+            self.turn_since = now;
+        }
+        self.flights.push_back(flight);
+    }
+
+    /// The answer at the front came, so that the next can.
+    fn next_turn(&mut self, now: Instant) {
+        self.turn_since = self.quiet_until.map_or(now, |until| until.max(now));
+        if self.phase == (Phase::Renewing { by: None })
+            && matches!(self.flights.front(), Some(Flight { owner: Owner::Handshake, .. }))
+        {
+            self.phase = Phase::Renewing { by: Some(after(self.turn_since, self.config.setup_timeout)) };
+        }
+    }
+
+    /// When the broker has taken too long for the request whose turn it is.
+    fn stuck_at(&self) -> Option<Instant> {
+        let flight = self.flights.front()?;
+        // The handshake as a whole has a time of its own.
+        (!matches!(flight.owner, Owner::Handshake)).then(|| after(self.turn_since, flight.timeout))
+    }
+
+    fn blocked_until(&self) -> Option<Instant> {
+        self.blocked_since.map(|since| after(since, self.config.request_timeout))
+    }
+
+    /// When to authenticate again: not while the broker wants quiet, since it would not listen.
+    fn renews_at(&self) -> Option<Instant> {
+        let at = self.renew_at.filter(|_| self.phase == Phase::Ready)?;
+        Some(self.quiet_until.map_or(at, |until| until.max(at)))
+    }
+
+    fn renew(&mut self, now: Instant) {
+        let by = self.flights.is_empty().then(|| after(now, self.config.setup_timeout));
+        self.phase = Phase::Renewing { by };
+        self.renew_at = None;
+        let next = self.handshake.renew();
+        self.handshake_goes_on(next, now);
     }
 
     fn unpark(&mut self, now: Instant) {
         while !self.parked.is_empty() && self.may_send(now) {
             let Some(Parked { waiter, request }) = self.parked.pop_front() else { return };
             // What nobody waits for any more was never sent, and need not be.
-            if !waiter.is_gone() {
+            if waiter.is_gone() {
+                continue;
+            }
+            if request.deadline.is_some_and(|deadline| now >= deadline) {
+                self.outputs.push_back(Output::Failed(waiter, waited_too_long()));
+            } else {
                 self.send(waiter, request, now);
             }
         }
-        if self.phase == Phase::Closing {
-            self.end_if_idle(now);
-        }
     }
 
-    /// Gives up on flights whose time is over; a broker that has taken too long has lost its connection.
+    /// Lets those go who wait no longer. Their answers come all the same.
     fn expire_flights(&mut self, now: Instant) {
-        if let Some(stuck) = self.flights.iter().find(|flight| now >= flight.stuck) {
-            let key = stuck.pending.key;
-            return self.die(Error::timeout(format!("no answer to {key}")));
+        if self.flight_deadline.is_none_or(|first| now < first) {
+            return;
         }
+        self.flight_deadline = None;
         for flight in &mut self.flights {
             if flight.deadline.is_some_and(|deadline| now >= deadline) {
                 flight.deadline = None;
                 if let Owner::User(waiter) = std::mem::replace(&mut flight.owner, Owner::Nobody) {
-                    let error =
-                        Error::timeout(format!("no answer to {} yet", flight.pending.key)).maybe_done();
-                    self.outputs.push_back(Output::Failed(waiter, error));
+                    let error = Error::timeout(format!("no answer to {} yet", flight.pending.key));
+                    self.outputs.push_back(Output::Failed(waiter, error.maybe_done()));
                 }
             }
+            self.flight_deadline = earlier(self.flight_deadline, flight.deadline);
         }
-        let firsts =
-            self.flights.iter().map(|flight| flight.deadline.map_or(flight.stuck, |d| d.min(flight.stuck)));
-        self.earliest = firsts.min();
     }
 
     fn expire_parked(&mut self, now: Instant) {
-        let over = |parked: &Parked<W>| parked.request.deadline.is_some_and(|deadline| now >= deadline);
-        if !self.parked.iter().any(over) {
+        if self.parked_deadline.is_none_or(|first| now < first) {
             return;
         }
+        self.parked_deadline = None;
         for parked in std::mem::take(&mut self.parked) {
-            if over(&parked) {
-                let error = Error::timeout("waiting for the connection to take the request");
-                self.outputs.push_back(Output::Failed(parked.waiter, error));
+            if parked.request.deadline.is_some_and(|deadline| now >= deadline) {
+                self.outputs.push_back(Output::Failed(parked.waiter, waited_too_long()));
             } else {
+                self.parked_deadline = earlier(self.parked_deadline, parked.request.deadline);
                 self.parked.push_back(parked);
             }
         }
     }
 
-    fn end_if_idle(&mut self, now: Instant) {
-        if !self.is_unused() {
-            return;
-        }
-        match self.phase {
-            Phase::Ready if now >= self.last_used + self.config.idle_max => self.die(Error::closed("idle")),
-            Phase::Closing => self.die(Error::closed("by this client")),
-            _ => {}
+    fn end_if_unused(&mut self, now: Instant) {
+        let waited_for = |flight: &Flight<W>| matches!(flight.owner, Owner::User(_));
+        if self.closing {
+            if !self.has_unsent() && !self.flights.iter().rev().any(waited_for) {
+                self.die(Error::closed("by this client"));
+            }
+        } else if self.phase == Phase::Ready
+            && self.is_unused()
+            && now >= after(self.last_used, self.config.idle_max)
+        {
+            self.die(Error::closed("idle"));
         }
     }
 
@@ -398,8 +523,8 @@ impl<W: Waiter> Machine<W> {
         match next {
             Next::Request(segments, pending) => {
                 self.transmit.push_back(segments);
-                // The whole has a time of its own.
-                self.expect(Owner::Handshake, pending, self.setup_by, None);
+                let owner = Owner::Handshake;
+                self.expect(Flight { owner, pending, timeout: Duration::MAX, deadline: None }, now);
             }
             Next::Raw(token) => self.transmit.push_back(Segments::framed(token.into_bytes())),
             Next::Begin => self.outputs.push_back(Output::Begin),
@@ -409,20 +534,20 @@ impl<W: Waiter> Machine<W> {
     }
 
     fn become_ready(&mut self, lifetime: Option<Duration>, now: Instant) {
-        self.renew_at = lifetime.and_then(|lifetime| now.checked_add(lifetime / 100 * self.renew_percent));
+        self.renew_at = lifetime.map(|lifetime| after(now, lifetime / 100 * self.renew_percent));
         if self.config.sasl.is_some() {
             self.outputs.push_back(Output::Authenticated { again: self.authenticated });
             self.authenticated = true;
         }
-        if self.phase == Phase::Opening {
+        let opening = matches!(self.phase, Phase::Opening { .. });
+        self.phase = Phase::Ready;
+        if opening {
             self.outputs.push_back(Output::Ready(Arc::clone(self.handshake.versions())));
+            self.last_used = now;
+            self.handle_throttle(self.handshake.throttle_ms(), now);
         }
-        // A close that was asked for meanwhile stays.
-        if self.phase != Phase::Closing {
-            self.phase = Phase::Ready;
-        }
-        self.last_used = now;
         self.unpark(now);
+        self.end_if_unused(now);
     }
 
     /// Ends the connection. What is in flight may have happened, what is parked has not.
@@ -430,8 +555,14 @@ impl<W: Waiter> Machine<W> {
         if self.phase == Phase::Dead {
             return;
         }
-        let broke = why.is_io() || why.is_malformed() || why.code() == Some(ErrorCode::UNSUPPORTED_VERSION);
-        let old = self.phase == Phase::Opening && broke && self.handshake.asks_versions();
+        let opening = matches!(self.phase, Phase::Opening { .. });
+        let broke = why.is_io() || why.is_malformed();
+        let old = opening && broke && self.handshake.asks_versions();
+        let why = match why.is_io() && self.handshake.wants_raw() {
+            // Brokers before 1.0 cannot say no in words.
+            true => why.within("while authenticating, which may have been refused"),
+            false => why,
+        };
         self.phase = Phase::Dead;
         self.transmit.clear();
         for flight in std::mem::take(&mut self.flights) {
@@ -449,10 +580,28 @@ impl<W: Waiter> Machine<W> {
 /// What a request is told whose connection ended: the cause, in a kind that says whether to try again.
 /// Bytes that are no Kafka's, or a renewal that was refused, are to this request a broken connection.
 fn lost(why: &Error) -> Error {
-    if why.is_io() || why.is_internal() || why.is_timeout() {
+    if why.is_io() || why.is_internal() || why.is_timeout() || why.is_closed() {
         return why.clone();
     }
     Error::io("the connection ended").because(why.clone())
+}
+
+#[cold]
+fn waited_too_long() -> Error {
+    Error::timeout("waiting for the connection to take the request")
+}
+
+/// `now` and `time` together, or a time that nobody lives to see.
+pub(super) fn after(now: Instant, time: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    now.checked_add(time).unwrap_or_else(|| now + FAR)
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
 }
 
 #[cfg(test)]

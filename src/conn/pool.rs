@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::config::Config;
-use super::connection::Connection;
+use super::connection::{Connection, Ended};
 use super::driver::{self, Start};
 use super::handshake::Expected;
 use super::reconnect::Reconnect;
@@ -19,6 +19,9 @@ use crate::{Error, Result};
 
 /// The newest version in which we ask what versions there are.
 const ASK_VERSION: i16 = 5;
+
+/// Connections that are waited for in turn, if each is let go before it is ready.
+const MOVES_MAX: usize = 3;
 
 /// To whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,8 +63,6 @@ struct Slot {
     reconnect: Reconnect,
     /// The broker breaks off when it is asked for versions in a newer form.
     old: bool,
-    /// The end of the current connection was taken note of.
-    noted: bool,
 }
 
 impl Pool {
@@ -112,11 +113,19 @@ impl Pool {
     /// # Errors
     /// Why the connection could not be made; [`is_closed`](Error::is_closed) after the pool was closed.
     pub(crate) async fn connection(&self, target: Target, kind: Use) -> Result<Connection> {
-        let connection = self.current(target, kind)?;
-        match connection.ready().await {
-            Ok(_) => Ok(connection),
-            Err(error) => Err(error),
+        let mut last = None;
+        for _ in 0..MOVES_MAX {
+            let connection = self.current(target, kind)?;
+            match connection.ready().await {
+                Ok(_) => return Ok(connection),
+                // It was let go meanwhile, because it was idle or the broker has moved: there is another,
+                // unless all is closed.
+                Err(error) if error.is_closed() => last = Some(error),
+                Err(error) => return Err(error),
+            }
         }
+        let error = Error::io("connections are let go as soon as they are made");
+        Err(last.into_iter().fold(error, Error::because))
     }
 
     /// The version of an API to use with a broker, from any connection to it that is ready.
@@ -179,10 +188,11 @@ impl Pool {
         }
         state.chance = next_chance(state.chance);
         slot.note_end(&self.0.config, state.chance);
-        state.retired.extend(slot.current.take());
+        slot.current = None;
+        // Whoever is at the user's own addresses is right, even in another cluster than before.
         let expected = match target {
-            Target::Broker(id) => Expected { node: Some(id), cluster: state.cluster.clone() },
-            Target::Bootstrap(_) => Expected { node: None, cluster: state.cluster.clone() },
+            Target::Broker(id) => state.cluster.clone().map(|cluster| (cluster, id)),
+            Target::Bootstrap(_) => None,
         };
         Ok(self.open(slot, (target, kind), (address, origin), expected, state.chance))
     }
@@ -202,7 +212,7 @@ impl Pool {
         };
         let connection = Connection::new(broker, kind, self.0.hub.clone(), Arc::clone(config));
         if slot.address.as_ref() != Some(&address) {
-            slot.reconnect = Reconnect::default();
+            (slot.reconnect, slot.old) = (Reconnect::default(), false);
         }
         let start = Start {
             dialer: self.0.dialer.clone(),
@@ -217,7 +227,6 @@ impl Pool {
         let task = task::spawn(driver::run(Arc::clone(&connection.0), start));
         slot.address = Some(address);
         slot.current = Some((connection.clone(), task));
-        slot.noted = false;
         connection
     }
 }
@@ -226,16 +235,16 @@ impl Slot {
     /// Remembers how the connection ended that was here, for the pause before the next.
     fn note_end(&mut self, config: &Config, chance: u64) {
         let Some((connection, _)) = &self.current else { return };
-        let Some(ended) = connection.end_of() else { return };
-        if std::mem::replace(&mut self.noted, true) {
-            return;
-        }
-        if connection.0.versions.get().is_some() {
+        let Some(Ended { why, old, at, ready_for }) = connection.end_of() else { return };
+        // Asked in the first form once; if that fails too, or works, the next attempt begins anew.
+        self.old = old && !self.old;
+        // One that did not last counts as a failure, or a broker that breaks off at once would be asked
+        // again and again without a pause.
+        if ready_for.is_some_and(|time| time >= config.backoff_max) || why.is_closed() {
             self.reconnect.succeeded();
-        } else {
-            self.reconnect.failed(config, chance, ended.at);
-            // Asked in the first form once; if that fails too, the next attempt begins anew.
-            self.old = ended.old && !self.old;
+        }
+        if !why.is_closed() {
+            self.reconnect.failed(config, chance, at);
         }
     }
 }

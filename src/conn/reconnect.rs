@@ -21,7 +21,7 @@ impl Reconnect {
         self.not_before = now.checked_add(wait);
     }
 
-    /// A connection became ready.
+    /// A connection became ready, and lasted.
     pub(super) fn succeeded(&mut self) {
         *self = Self::default();
     }

@@ -1,1 +1,1 @@
-
+//! Driver and pool against scripted brokers.

@@ -25,7 +25,7 @@ impl Pins {
     }
 
     /// The versions of an API that we are ready to use: the stable ones, unless others were asked for.
-    fn ours(&self, key: ApiKey) -> Option<RangeInclusive<i16>> {
+    pub(super) fn ours(&self, key: ApiKey) -> Option<RangeInclusive<i16>> {
         match self.0.get(&key) {
             Some(pinned) => key.versions().map(|all| common(&all, pinned)),
             None => key.stable_versions(),

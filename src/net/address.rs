@@ -108,22 +108,19 @@ impl FromStr for Address {
                 "has something before the host; write host:port, and say elsewhere if TLS is wanted",
             ));
         }
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => {
-                let (host, rest) =
-                    rest.split_once(']').ok_or_else(|| bad("has a bracket that does not close"))?;
-                if !host.contains(':') {
-                    return Err(bad("has brackets around what is no IPv6 address"));
-                }
-                (host, rest.strip_prefix(':').ok_or_else(|| bad("has no port"))?)
+        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+            let (host, rest) =
+                rest.split_once(']').ok_or_else(|| bad("has a bracket that does not close"))?;
+            if !host.contains(':') {
+                return Err(bad("has brackets around what is no IPv6 address"));
             }
-            None => {
-                let (host, port) = text.rsplit_once(':').ok_or_else(|| bad("has no port"))?;
-                if host.contains(':') {
-                    return Err(bad("is an IPv6 address without brackets; write [address]:port"));
-                }
-                (host, port)
+            (host, rest.strip_prefix(':').ok_or_else(|| bad("has no port"))?)
+        } else {
+            let (host, port) = text.rsplit_once(':').ok_or_else(|| bad("has no port"))?;
+            if host.contains(':') {
+                return Err(bad("is an IPv6 address without brackets; write [address]:port"));
             }
+            (host, port)
         };
         // `parse` would take a sign.
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());

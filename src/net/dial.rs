@@ -1,9 +1,10 @@
 //! Making one connection: the steps from a broker's address to a stream that Kafka's frames can go over.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -32,6 +33,8 @@ pub(crate) struct Link {
     pub(crate) writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// What it is connected to, for people: the address that the name led to, or the proxy.
     pub(crate) peer: String,
+    /// The address that the name led to, for [`Dialer::avoid`]; none through a proxy or the user's transport.
+    pub(crate) at: Option<SocketAddr>,
     /// Whether TLS runs on it.
     pub(crate) encrypted: bool,
 }
@@ -45,7 +48,12 @@ struct Inner {
     config: Config,
     #[cfg(feature = "rustls")]
     tls: Option<Connector>,
+    /// Addresses that took a connection and did nothing good with it, the latest last.
+    avoided: Mutex<VecDeque<SocketAddr>>,
 }
+
+/// Addresses to avoid that are remembered.
+const AVOIDED_MAX: usize = 64;
 
 impl Dialer {
     /// Checks the settings, and reads the certificates and keys that they name.
@@ -64,7 +72,23 @@ impl Dialer {
             config,
             #[cfg(feature = "rustls")]
             tls,
+            avoided: Mutex::default(),
         })))
+    }
+
+    /// Has the other addresses of a name tried before this one from now on. For a connection that came about and was
+    /// of no use: a host that is stopped, or half dead, still takes connections, and would always win (KIP-302).
+    pub(crate) fn avoid(&self, at: SocketAddr) {
+        let mut avoided = self.avoided();
+        avoided.retain(|known| *known != at);
+        avoided.push_back(at);
+        if avoided.len() > AVOIDED_MAX {
+            avoided.pop_front();
+        }
+    }
+
+    pub(super) fn avoided(&self) -> MutexGuard<'_, VecDeque<SocketAddr>> {
+        self.0.avoided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connects to the broker at `to`. Safe to drop: nothing of the attempt is left but, perhaps, a look-up that
@@ -94,8 +118,15 @@ impl Dialer {
             return self.secure(stream, to, at.to_string(), deadline, split).await;
         }
         let Some(proxy) = &config.proxy else {
-            let (stream, peer) = self.tcp(&at, deadline).await?;
-            return self.secure(stream, to, peer.to_string(), deadline, split_socket).await;
+            let (stream, address) = self.tcp(&at, deadline).await?;
+            let linked = self.secure(stream, to, address.to_string(), deadline, split_socket).await;
+            return match linked {
+                Ok(link) => Ok(Link { at: Some(address), ..link }),
+                Err(error) => {
+                    self.avoid(address);
+                    Err(error)
+                }
+            };
         };
         let through = |error: Error| error.within(format_args!("the proxy {}", proxy.address()));
         let (mut stream, _) = self.tcp(proxy.address(), deadline).await.map_err(through)?;
@@ -108,7 +139,14 @@ impl Dialer {
     /// A TCP connection to the first address of `to` that answers.
     async fn tcp(&self, to: &Address, deadline: Instant) -> Result<(TcpStream, SocketAddr)> {
         let config = &self.0.config;
-        let addresses = resolve::addresses(config, to, deadline).await?;
+        let mut addresses = resolve::addresses(config, to, deadline).await?;
+        {
+            let avoided = self.avoided();
+            // The earliest failure first among them, so that all get their turn.
+            addresses.sort_by_key(|address| {
+                avoided.iter().position(|known| known == address).map_or(0, |at| at + 1)
+            });
+        }
         race::first(addresses, config.head_start, deadline, |address| async move {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             if config.keepalive {
@@ -141,10 +179,10 @@ impl Dialer {
         #[cfg(feature = "rustls")]
         if let Some(tls) = &self.0.tls {
             let (reader, writer) = split(tls.handshake(stream, to, deadline).await?);
-            return Ok(Link { reader, writer, peer, encrypted: true });
+            return Ok(Link { reader, writer, peer, at: None, encrypted: true });
         }
         let (reader, writer) = halves(stream);
-        Ok(Link { reader, writer, peer, encrypted: false })
+        Ok(Link { reader, writer, peer, at: None, encrypted: false })
     }
 }
 

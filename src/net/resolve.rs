@@ -30,17 +30,13 @@ pub(super) async fn addresses(config: &Config, to: &Address, deadline: Instant) 
         return Ok(vec![SocketAddr::new(ip, to.port())]);
     }
     let deadline = deadline.min(clock::now() + config.resolve_timeout);
-    let found: Vec<SocketAddr> = match &config.resolver {
-        Some(resolver) => {
-            let answer = until(deadline, || slow(to), resolver.resolve(to.host())).await?;
-            let answer = answer.map_err(|error| unknown(to, error))?;
-            answer.into_iter().take(ANSWER_MAX).map(|ip| SocketAddr::new(ip, to.port())).collect()
-        }
-        None => {
-            let answer =
-                until(deadline, || slow(to), tokio::net::lookup_host((to.host(), to.port()))).await?;
-            answer.map_err(|error| unknown(to, error))?.take(ANSWER_MAX).collect()
-        }
+    let found: Vec<SocketAddr> = if let Some(resolver) = &config.resolver {
+        let answer = until(deadline, || slow(to), resolver.resolve(to.host())).await?;
+        let answer = answer.map_err(|error| unknown(to, error))?;
+        answer.into_iter().take(ANSWER_MAX).map(|ip| SocketAddr::new(ip, to.port())).collect()
+    } else {
+        let answer = until(deadline, || slow(to), tokio::net::lookup_host((to.host(), to.port()))).await?;
+        answer.map_err(|error| unknown(to, error))?.take(ANSWER_MAX).collect()
     };
     let order = take_turns(&found, config.addresses_max);
     if order.is_empty() {

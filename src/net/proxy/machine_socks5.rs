@@ -132,20 +132,20 @@ fn message_length(state: State, input: &[u8]) -> Result<Option<usize>> {
         // Whatever it is, its length means nothing.
         return Ok(Some(1));
     }
-    match (state, input) {
-        (State::Method | State::LoginStatus, _) => Ok(Some(2)),
-        (State::Done, _) => Ok(None),
-        // A refusal: some proxies leave out the address then, or close after it.
-        (State::Reply, [_, 1..=u8::MAX, ..]) => Ok(Some(input.len())),
-        (State::Reply, [_, 0, _, IPV4, ..]) => Ok(Some(4 + 4 + 2)),
-        (State::Reply, [_, 0, _, IPV6, ..]) => Ok(Some(4 + 16 + 2)),
-        (State::Reply, [_, 0, _, NAME, length, ..]) => Ok(Some(5 + usize::from(*length) + 2)),
-        (State::Reply, [_, 0, _, NAME]) => Ok(None),
-        (State::Reply, [_, 0, _, kind, ..]) => {
-            Err(Error::malformed(format!("its answer has an address of the unknown type {kind}")))
-        }
-        (State::Reply, _) => Ok(None),
+    if state != State::Reply {
+        return Ok(Some(2));
     }
+    Ok(Some(match input {
+        // A refusal: some proxies leave out the address then, or close after it.
+        [_, 1..=u8::MAX, ..] => input.len(),
+        [_, 0, _, IPV4, ..] => 4 + 4 + 2,
+        [_, 0, _, IPV6, ..] => 4 + 16 + 2,
+        [_, 0, _, NAME, length, ..] => 5 + usize::from(*length) + 2,
+        [] | [_] | [_, 0] | [_, 0, _] | [_, 0, _, NAME] => return Ok(None),
+        [_, 0, _, kind, ..] => {
+            return Err(Error::malformed(format!("its answer has an address of the unknown type {kind}")));
+        }
+    }))
 }
 
 fn login_message(user: &str, password: &Secret) -> Result<Zeroizing<Vec<u8>>> {

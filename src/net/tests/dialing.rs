@@ -96,6 +96,30 @@ async fn a_dead_first_address_is_passed_over() {
 }
 
 #[tokio::test]
+async fn an_address_that_was_of_no_use_is_tried_last() {
+    let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = first.local_addr().unwrap().port();
+    let second = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+    let config = Config::new().resolver(ips(&["127.0.0.1", "127.0.0.2"]));
+    let dialer = Dialer::new(config).await.unwrap();
+    let to = Address::new("broker.example.com", port).unwrap();
+    let at = async || {
+        let link = dialer.dial(&to, Origin::Bootstrap, clock::now() + Duration::from_secs(10)).await.unwrap();
+        link.at.unwrap()
+    };
+    let (one, two) = (first.local_addr().unwrap(), second.local_addr().unwrap());
+    assert_eq!((at().await, at().await), (one, one));
+    dialer.avoid(one);
+    assert_eq!((at().await, at().await), (two, two));
+    dialer.avoid(two);
+    assert_eq!(at().await, one);
+    for port in 1..1000 {
+        dialer.avoid(([192, 0, 2, 7], port).into());
+    }
+    assert_eq!(dialer.avoided().len(), 64);
+}
+
+#[tokio::test]
 async fn a_thousand_addresses_are_tried_up_to_the_bound() {
     let many =
         (0..1000u16).map(|at| IpAddr::from([127, 1, (at / 200) as u8, (at % 200) as u8 + 1])).collect();
@@ -233,8 +257,8 @@ mod with_tls {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let to = format!("localhost:{}", listener.local_addr().unwrap().port());
         let config = Config::new().tls(authority.trusted());
-        let served = Arc::clone(&server);
-        tokio::spawn(async move { pki::echo(served, listener.accept().await.unwrap().0).await });
+        let over_socket = Arc::clone(&server);
+        tokio::spawn(async move { pki::echo(over_socket, listener.accept().await.unwrap().0).await });
         let mut link = dial(config.clone(), &to, Origin::Bootstrap).await.unwrap();
         assert!(link.encrypted && link.writer.is_write_vectored(), "{link:?}");
         talks(&mut link).await;
@@ -257,6 +281,26 @@ mod with_tls {
         talks(&mut link).await;
         drop(link);
         serving.await.unwrap().unwrap_or_default();
+    }
+
+    /// The first takes connections and says nothing, as a stopped process does.
+    #[tokio::test]
+    async fn an_address_that_fails_tls_is_tried_last() {
+        let authority = pki::Authority::new(1);
+        let stopped = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = stopped.local_addr().unwrap().port();
+        let works = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+        let server = Arc::new(authority.server(&["broker.example.com"]));
+        tokio::spawn(async move { pki::echo(server, works.accept().await.unwrap().0).await });
+        let config = Config::new().tls(authority.trusted()).resolver(ips(&["127.0.0.1", "127.0.0.2"]));
+        let dialer = Dialer::new(config).await.unwrap();
+        let to = Address::new("broker.example.com", port).unwrap();
+        let soon = clock::now() + Duration::from_millis(300);
+        assert!(dialer.dial(&to, Origin::Bootstrap, soon).await.unwrap_err().is_timeout());
+        let later = clock::now() + Duration::from_secs(10);
+        let mut link = dialer.dial(&to, Origin::Bootstrap, later).await.unwrap();
+        talks(&mut link).await;
+        drop(stopped);
     }
 
     #[tokio::test]

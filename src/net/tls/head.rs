@@ -8,20 +8,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::hint::HEAD_BYTES;
 
+/// Passes everything through, and keeps what came first. Once that is kept, it costs a comparison a read.
 #[derive(Debug)]
 pub(crate) struct Head<T> {
     inner: T,
-    head: [u8; HEAD_BYTES],
+    bytes: [u8; HEAD_BYTES],
     kept: usize,
 }
 
 impl<T> Head<T> {
     pub(super) fn new(inner: T) -> Self {
-        Self { inner, head: [0; HEAD_BYTES], kept: 0 }
+        Self { inner, bytes: [0; HEAD_BYTES], kept: 0 }
     }
 
     pub(super) fn head(&self) -> &[u8] {
-        self.head.get(..self.kept).unwrap_or_default()
+        self.bytes.get(..self.kept).unwrap_or_default()
     }
 }
 
@@ -35,7 +36,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Head<T> {
         let before = into.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(context, into))?;
         let new = into.filled().get(before..).unwrap_or_default();
-        let room = this.head.get_mut(this.kept..).unwrap_or_default();
+        let room = this.bytes.get_mut(this.kept..).unwrap_or_default();
         for (to, from) in room.iter_mut().zip(new) {
             *to = *from;
             this.kept += 1;

@@ -165,7 +165,7 @@ async fn danger_does_what_its_name_says_and_no_more() {
 async fn versions_can_be_kept_to_tls13() {
     let authority = Authority::new(1);
     let tls12 = || {
-        let key = Key::new(100);
+        let key = Key::p256();
         let leaf = authority.issue(&request(&["broker.example.com"]), &key);
         let provider = super::super::provider::of(&Tls::new()).unwrap();
         let builder = ServerConfig::builder_with_provider(provider);

@@ -1,5 +1,5 @@
-//! An authority, certificates, and servers that show them. Keys are Ed25519 keys made of a number, and the provider
-//! under test signs with them, so that no other cryptography is needed.
+//! An authority, certificates, and servers that show them. The provider under test signs, so that no other
+//! cryptography is needed.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyIdMethod, PublicKeyData, SerialNumber,
     SignatureAlgorithm,
 };
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::SigningKey;
@@ -18,32 +19,51 @@ use super::super::super::Transport;
 use super::super::config::{Pem, Tls};
 use super::super::provider;
 
-/// The key made of a number.
+/// A key, with which this signs as an authority and servers and clients prove who they are.
 pub(in crate::net) struct Key {
-    pkcs8: Vec<u8>,
+    der: PrivateKeyDer<'static>,
     public: Vec<u8>,
     signer: Arc<dyn SigningKey>,
+    algorithm: &'static SignatureAlgorithm,
+    scheme: SignatureScheme,
 }
 
 impl Key {
+    /// The Ed25519 key made of a number.
     pub(in crate::net) fn new(number: u8) -> Self {
         // RFC 8410: a PKCS#8 key of version 1, and its 32 bytes.
         let mut pkcs8 = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
         pkcs8.extend([number; 32]);
+        let der = PrivateKeyDer::Pkcs8(pkcs8.into());
+        Self::load(der, 32, &rcgen::PKCS_ED25519, SignatureScheme::ED25519)
+    }
+
+    /// A key on the curve P-256. Not every provider takes Ed25519 in TLS 1.2.
+    pub(in crate::net) fn p256() -> Self {
+        let der = PrivateKeyDer::from_pem_slice(include_bytes!("keys/ec-pkcs8.pem")).unwrap();
+        Self::load(der, 65, &rcgen::PKCS_ECDSA_P256_SHA256, SignatureScheme::ECDSA_NISTP256_SHA256)
+    }
+
+    /// A key whose public half is the last bytes of its `SubjectPublicKeyInfo`.
+    fn load(
+        der: PrivateKeyDer<'static>,
+        public_bytes: usize,
+        algorithm: &'static SignatureAlgorithm,
+        scheme: SignatureScheme,
+    ) -> Self {
         let provider = provider::of(&Tls::new()).unwrap();
-        let der = PrivateKeyDer::Pkcs8(pkcs8.clone().into());
-        let signer = provider.key_provider.load_private_key(der).unwrap();
+        let signer = provider.key_provider.load_private_key(der.clone_key()).unwrap();
         let spki = signer.public_key().unwrap();
-        let public = spki[spki.len() - 32..].to_vec();
-        Self { pkcs8, public, signer }
+        let public = spki[spki.len() - public_bytes..].to_vec();
+        Self { der, public, signer, algorithm, scheme }
     }
 
     pub(in crate::net) fn der(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::Pkcs8(self.pkcs8.clone().into())
+        self.der.clone_key()
     }
 
     pub(in crate::net) fn pem(&self) -> String {
-        pem("PRIVATE KEY", &self.pkcs8)
+        pem("PRIVATE KEY", self.der.secret_der())
     }
 }
 
@@ -53,13 +73,13 @@ impl PublicKeyData for Key {
     }
 
     fn algorithm(&self) -> &'static SignatureAlgorithm {
-        &rcgen::PKCS_ED25519
+        self.algorithm
     }
 }
 
 impl rcgen::SigningKey for Key {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        Ok(self.signer.choose_scheme(&[SignatureScheme::ED25519]).unwrap().sign(message).unwrap())
+        Ok(self.signer.choose_scheme(&[self.scheme]).unwrap().sign(message).unwrap())
     }
 }
 

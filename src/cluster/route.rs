@@ -1,0 +1,152 @@
+//! Who answers which API.
+//!
+//! The table is of APIs; where exactly a request goes depends on what is in it, and [`super::split`] says
+//! that. Since Kafka 2.8 brokers pass on to the controller what is his; older ones do not, so what the
+//! controller does goes to the broker that metadata calls the controller.
+
+use crate::observe::Lookup;
+use crate::wire::ApiKey;
+
+/// Who answers an API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Any broker.
+    Any,
+    /// Any broker, but always the same one: it keeps something for this client (KIP-714).
+    Same,
+    /// The controller, or in a `KRaft` cluster the broker that passes on to it.
+    Controller,
+    /// The leader of each partition.
+    Leader,
+    /// The coordinator of each group or transactional id.
+    Coordinator(Lookup),
+    /// The transaction coordinator if there is a transactional id, and any broker otherwise.
+    CoordinatorIfTransactional,
+    /// Every broker, each for itself.
+    Each,
+    /// The broker that the resource names, and any for other resources.
+    Resource,
+    /// Only the broker that the caller names.
+    Named,
+    /// The connection itself sends it.
+    Connection,
+}
+
+impl Route {
+    /// Who answers that API; none if only brokers send it, or Kafka 4.4 does not have it.
+    pub(crate) fn of(api: ApiKey) -> Option<Self> {
+        Some(match api {
+            ApiKey::PRODUCE
+            | ApiKey::FETCH
+            | ApiKey::LIST_OFFSETS
+            | ApiKey::OFFSET_FOR_LEADER_EPOCH
+            | ApiKey::DELETE_RECORDS
+            | ApiKey::DESCRIBE_PRODUCERS
+            | ApiKey::WRITE_TXN_MARKERS
+            | ApiKey::SHARE_FETCH
+            | ApiKey::SHARE_ACKNOWLEDGE => Self::Leader,
+
+            ApiKey::OFFSET_COMMIT
+            | ApiKey::OFFSET_FETCH
+            | ApiKey::OFFSET_DELETE
+            | ApiKey::TXN_OFFSET_COMMIT
+            | ApiKey::JOIN_GROUP
+            | ApiKey::SYNC_GROUP
+            | ApiKey::HEARTBEAT
+            | ApiKey::LEAVE_GROUP
+            | ApiKey::DESCRIBE_GROUPS
+            | ApiKey::DELETE_GROUPS
+            | ApiKey::CONSUMER_GROUP_HEARTBEAT
+            | ApiKey::CONSUMER_GROUP_DESCRIBE
+            | ApiKey::SHARE_GROUP_HEARTBEAT
+            | ApiKey::SHARE_GROUP_DESCRIBE
+            | ApiKey::DESCRIBE_SHARE_GROUP_OFFSETS
+            | ApiKey::ALTER_SHARE_GROUP_OFFSETS
+            | ApiKey::DELETE_SHARE_GROUP_OFFSETS
+            | ApiKey::STREAMS_GROUP_DESCRIBE => Self::Coordinator(Lookup::Group),
+
+            ApiKey::ADD_PARTITIONS_TO_TXN
+            | ApiKey::ADD_OFFSETS_TO_TXN
+            | ApiKey::END_TXN
+            | ApiKey::DESCRIBE_TRANSACTIONS => Self::Coordinator(Lookup::Transaction),
+            ApiKey::INIT_PRODUCER_ID => Self::CoordinatorIfTransactional,
+
+            ApiKey::LIST_GROUPS | ApiKey::LIST_TRANSACTIONS | ApiKey::DESCRIBE_LOG_DIRS => Self::Each,
+
+            ApiKey::DESCRIBE_CONFIGS | ApiKey::ALTER_CONFIGS | ApiKey::INCREMENTAL_ALTER_CONFIGS => {
+                Self::Resource
+            }
+            ApiKey::ALTER_REPLICA_LOG_DIRS => Self::Named,
+            ApiKey::GET_TELEMETRY_SUBSCRIPTIONS | ApiKey::PUSH_TELEMETRY => Self::Same,
+            ApiKey::SASL_HANDSHAKE | ApiKey::SASL_AUTHENTICATE => Self::Connection,
+
+            ApiKey::CREATE_TOPICS
+            | ApiKey::DELETE_TOPICS
+            | ApiKey::CREATE_PARTITIONS
+            | ApiKey::ELECT_LEADERS
+            | ApiKey::ALTER_PARTITION_REASSIGNMENTS
+            | ApiKey::LIST_PARTITION_REASSIGNMENTS
+            | ApiKey::CREATE_ACLS
+            | ApiKey::DELETE_ACLS
+            | ApiKey::ALTER_CLIENT_QUOTAS
+            | ApiKey::DESCRIBE_USER_SCRAM_CREDENTIALS
+            | ApiKey::ALTER_USER_SCRAM_CREDENTIALS
+            | ApiKey::UPDATE_FEATURES
+            | ApiKey::CREATE_DELEGATION_TOKEN
+            | ApiKey::RENEW_DELEGATION_TOKEN
+            | ApiKey::EXPIRE_DELEGATION_TOKEN
+            | ApiKey::UNREGISTER_BROKER
+            | ApiKey::UNREGISTER_CONTROLLER
+            | ApiKey::ADD_RAFT_VOTER
+            | ApiKey::REMOVE_RAFT_VOTER => Self::Controller,
+
+            ApiKey::METADATA
+            | ApiKey::FIND_COORDINATOR
+            | ApiKey::API_VERSIONS
+            | ApiKey::DESCRIBE_ACLS
+            | ApiKey::DESCRIBE_CLIENT_QUOTAS
+            | ApiKey::DESCRIBE_DELEGATION_TOKEN
+            | ApiKey::DESCRIBE_CLUSTER
+            | ApiKey::DESCRIBE_QUORUM
+            | ApiKey::DESCRIBE_TOPIC_PARTITIONS
+            | ApiKey::LIST_CONFIG_RESOURCES => Self::Any,
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What brokers and controllers say to each other, and what KIP-1071's clients alone say.
+    const NOT_OURS: [i16; 26] = [
+        4, 5, 6, 7, 52, 53, 54, 56, 58, 59, 62, 63, 67, 70, 73, 82, 83, 84, 85, 86, 87, 88, 93, 95, 1000, -1,
+    ];
+
+    #[test]
+    fn every_client_api_has_a_route_and_no_other() {
+        for key in (-1..=1000).map(ApiKey) {
+            let ours = key.name().is_some() && !NOT_OURS.contains(&key.0);
+            assert_eq!(Route::of(key).is_some(), ours, "{key}");
+        }
+    }
+
+    #[test]
+    fn a02_the_routes_that_clients_got_wrong() {
+        for (api, route) in [
+            (ApiKey::LIST_PARTITION_REASSIGNMENTS, Route::Controller),
+            (ApiKey::ALTER_PARTITION_REASSIGNMENTS, Route::Controller),
+            (ApiKey::ELECT_LEADERS, Route::Controller),
+            (ApiKey::DESCRIBE_SHARE_GROUP_OFFSETS, Route::Coordinator(Lookup::Group)),
+            (ApiKey::ALTER_SHARE_GROUP_OFFSETS, Route::Coordinator(Lookup::Group)),
+            (ApiKey::DELETE_SHARE_GROUP_OFFSETS, Route::Coordinator(Lookup::Group)),
+            (ApiKey::DESCRIBE_PRODUCERS, Route::Leader),
+            (ApiKey::DESCRIBE_TRANSACTIONS, Route::Coordinator(Lookup::Transaction)),
+            (ApiKey::LIST_TRANSACTIONS, Route::Each),
+            (ApiKey::TXN_OFFSET_COMMIT, Route::Coordinator(Lookup::Group)),
+        ] {
+            assert_eq!(Route::of(api), Some(route), "{api}");
+        }
+    }
+}
