@@ -8,7 +8,7 @@ mod java;
 mod produce;
 #[path = "../../../examples/support/mod.rs"]
 #[allow(dead_code, reason = "the examples use the rest")]
-mod support;
+pub(super) mod support;
 #[path = "../../../examples/roundtrip/text.rs"]
 mod text;
 #[path = "../../../examples/roundtrip/trip.rs"]
