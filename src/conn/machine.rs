@@ -66,11 +66,15 @@ pub(super) enum Output<W> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The handshake is under way, and must be done by then.
-    Opening { by: Instant },
+    Opening {
+        by: Instant,
+    },
     Ready,
     /// Authenticating again; new requests are parked. Until all that was sent before is answered there
     /// is no telling how long it takes; from then on it has its time.
-    Renewing { by: Option<Instant> },
+    Renewing {
+        by: Option<Instant>,
+    },
     Dead,
 }
 
@@ -295,6 +299,8 @@ impl<W: Waiter> Machine<W> {
         if self.quiet_until.is_some_and(|until| now >= until) {
             self.quiet_until = None;
         }
+        // Not renewed only to be closed.
+        self.end_if_unused(now);
         if self.renews_at().is_some_and(|at| now >= at) {
             self.renew(now);
         }
@@ -601,5 +607,5 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 }
 
 #[cfg(test)]
-#[path = "machine_tests.rs"]
+#[path = "machine_tests/mod.rs"]
 mod tests;
