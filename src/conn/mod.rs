@@ -24,4 +24,6 @@ pub(crate) use versions::Pins;
 pub use versions::Versions;
 
 #[cfg(test)]
+mod script;
+#[cfg(test)]
 mod tests;
