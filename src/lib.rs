@@ -14,6 +14,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 #[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "client")]
 #[allow(dead_code, reason = "the client takes what it needs")]
 mod cluster;
 #[cfg(feature = "client")]
@@ -46,6 +48,10 @@ mod secret;
 )]
 mod wire;
 
+#[cfg(feature = "client")]
+pub use client::{Broker, Builder, Client};
+#[cfg(all(feature = "client", feature = "protocol"))]
+pub use client::{Call, ClientRequest, Part};
 pub use error::{Error, Result};
 pub use error_code::ErrorCode;
 #[cfg(feature = "client")]
