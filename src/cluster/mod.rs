@@ -7,8 +7,19 @@
 //! Time and chance come from outside everywhere but there.
 
 mod backoff;
+mod brokers;
+mod call;
+mod config;
 pub(crate) mod coordinators;
+mod driver;
 pub(crate) mod metadata;
 pub(crate) mod retry;
 pub(crate) mod route;
 pub(crate) mod split;
+
+pub(crate) use call::{Options, Part};
+pub(crate) use config::Config;
+pub(crate) use driver::Cluster;
+
+#[cfg(test)]
+mod tests;

@@ -122,6 +122,11 @@ impl Connection {
         }
     }
 
+    /// What the broker can do, once the connection was ready.
+    pub(crate) fn versions(&self) -> Result<&Arc<Versions>> {
+        self.0.versions.get().ok_or_else(|| Error::internal("versions before the connection is ready"))
+    }
+
     /// Waits until the connection has ended. Safe to drop.
     pub(super) async fn ended(&self) {
         loop {

@@ -8,6 +8,13 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Task(JoinHandle<()>);
 
+impl Task {
+    /// Whether it has come to its end.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
 /// Runs `future` in the background, on the runtime that this is called on.
 pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Task {
     Task(tokio::spawn(future))

@@ -175,7 +175,9 @@ impl Machine {
         match self.wanted.get_mut(&topic) {
             Some(known) => *known = until,
             None => {
-                self.added.insert(topic.clone(), now);
+                if !self.all {
+                    self.added.insert(topic.clone(), now);
+                }
                 self.wanted.insert(topic, until);
             }
         }
@@ -184,6 +186,7 @@ impl Machine {
     /// All topics are wanted, for good.
     pub(crate) fn handle_want_all(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.all, true) {
+            self.added.clear();
             self.handle_stale(now);
         }
     }
@@ -316,7 +319,7 @@ impl Machine {
         }
         // A new topic does not wait for the backoff of refreshes that brought nothing new.
         let held = |since| if self.failures == 0 { since } else { self.held(since) };
-        let added = self.added.values().filter(|_| !self.all).min();
+        let added = self.added.values().min();
         let added_at = added.map(|since| held(*since));
         added_at.into_iter().chain(self.full_at()).min()
     }
