@@ -198,7 +198,9 @@ async fn bytes_after_the_answer_are_refused() {
         if reply == [5, 0] {
             theirs.write_all(&whole).await.unwrap();
         }
-        let error = proxy.handshake(&mut ours, &"a:9092".parse().unwrap()).await.unwrap_err();
+        let to = "a:9092".parse().unwrap();
+        let ends = tokio::time::timeout(Duration::from_secs(5), proxy.handshake(&mut ours, &to));
+        let error = ends.await.expect("an end of the handshake").unwrap_err();
         assert!(error.is_malformed() && error.to_string().contains("more than its answer"), "{error:?}");
         let mut heard = vec![0; asked.len()];
         theirs.read_exact(&mut heard).await.unwrap();
