@@ -20,6 +20,7 @@ pub(crate) mod split;
 pub(crate) use call::{Options, Part};
 pub(crate) use config::Config;
 pub(crate) use driver::Cluster;
+pub(crate) use split::Routed;
 
 #[cfg(test)]
 mod tests;
