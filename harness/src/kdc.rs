@@ -67,7 +67,9 @@ impl Kdc {
             let run_dir = RunDir::take(new_dir("kdc")?)?;
             match Self::launch(run_dir.path(), lifetime) {
                 Ok((address, process)) => return Ok(Self { address, _process: process, run_dir }),
-                Err(failure) if attempt == ATTEMPTS || !lost_its_port(run_dir.path()) => return Err(failure),
+                Err(failure) if attempt == ATTEMPTS || !lost_its_port(&failure, run_dir.path()) => {
+                    return Err(failure);
+                }
                 Err(_) => attempt += 1,
             }
         }

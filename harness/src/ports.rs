@@ -7,7 +7,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, broken};
 
 const FIRST: u16 = 20_000;
 const COUNT: u32 = 12_000;
@@ -35,6 +35,11 @@ pub(crate) fn free(count: usize) -> Result<Vec<u16>> {
     Ok(held.into_iter().map(|(port, _)| port).collect())
 }
 
+/// Refuses a port that somebody listens on. What answers there later is then who was started next.
+pub(crate) fn must_be_free(port: u16) -> Result<()> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop).map_err(broken(format!("port {port}")))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -49,5 +54,18 @@ mod tests {
             assert!((FIRST..FIRST + COUNT as u16).contains(&port));
         }
         assert!(free(COUNT as usize + 1).is_err());
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused() {
+        let somebody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = somebody.local_addr().unwrap().port();
+        let failure = must_be_free(port).unwrap_err();
+        assert!(
+            failure.to_string().starts_with(&format!("port {port}: Address already in use")),
+            "{failure}"
+        );
+        drop(somebody);
+        assert_eq!(must_be_free(port), Ok(()));
     }
 }

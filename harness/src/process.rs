@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::failure::{Result, broken};
+use crate::failure::{Failure, Result, broken};
 
 /// A build slot's lock, a test's pipes: whatever we were given must not live as long as a broker. What Rust
 /// opened closes by itself; shells leave theirs open below ten.
@@ -135,8 +135,11 @@ pub(crate) fn log_has(dir: &Path, name: &str, words: &[&str]) -> bool {
     words.iter().any(|words| text.contains(words))
 }
 
-/// Whether a log tells that somebody else had the port.
-pub(crate) fn lost_its_port(dir: &Path) -> bool {
+/// Whether a failure, or a log, tells that somebody else had the port.
+pub(crate) fn lost_its_port(failure: &Failure, dir: &Path) -> bool {
+    if failure.to_string().contains("Address already in use") {
+        return true;
+    }
     let files = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
     files
         .filter_map(|file| file.to_str().and_then(|name| name.strip_suffix(".log")).map(str::to_owned))

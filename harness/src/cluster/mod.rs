@@ -185,7 +185,7 @@ impl Builder {
                 }
                 Err(failure) => {
                     // With a port that must be, other ports are no way out.
-                    let again = self.port.is_none() && lost_its_port(run_dir.path());
+                    let again = self.port.is_none() && lost_its_port(&failure, run_dir.path());
                     if attempt == ATTEMPTS || !again {
                         return Err(failure);
                     }

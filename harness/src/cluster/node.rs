@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -146,11 +146,10 @@ impl Node {
         loop {
             self.kill();
             self.state().ports = Ports::pick(&self.plan.listeners, None)?;
-            let started = self.start();
-            if started.is_ok() || attempt == ATTEMPTS || !lost_its_port(&self.plan.dir) {
-                return started;
+            match self.start() {
+                Err(failure) if attempt < ATTEMPTS && lost_its_port(&failure, &self.plan.dir) => attempt += 1,
+                done => return done,
             }
-            attempt += 1;
         }
     }
 
@@ -165,6 +164,9 @@ impl Node {
             return Ok(());
         }
         state.process = None;
+        for port in state.ports.all() {
+            ports::must_be_free(port)?;
+        }
         self.write_properties(&state.ports)?;
         let mut java = java(&self.plan);
         java.arg("kafka.Kafka").arg(self.properties_file());
@@ -187,7 +189,12 @@ impl Node {
             let internal = self.state().ports.internal;
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, internal));
             let last = match ready::known_brokers(address) {
-                Ok(known) if ids.iter().all(|id| known.contains(id)) => return Ok(()),
+                Ok(known) if ids.iter().all(|id| known.contains(id)) => {
+                    if self.listens_everywhere() {
+                        return Ok(());
+                    }
+                    "not all of its listeners are there".to_owned()
+                }
                 Ok(known) => format!("it knows only {known:?}"),
                 Err(error) => error.to_string(),
             };
@@ -204,6 +211,12 @@ impl Node {
             }
             wait_a_little();
         }
+    }
+
+    /// The listeners open one after the other, and the one that is asked may be the first.
+    fn listens_everywhere(&self) -> bool {
+        let ports = self.state().ports.clone();
+        ports.all().all(|port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
     }
 
     /// With a `ZooKeeper`, old releases end at once if their killed predecessor still counts as alive.
@@ -260,6 +273,10 @@ impl Node {
 }
 
 impl Ports {
+    fn all(&self) -> impl Iterator<Item = u16> {
+        self.listeners.values().copied().chain([self.internal])
+    }
+
     /// Free ports for a node. With `fixed`, its first listener gets that one.
     pub(crate) fn pick(listeners: &[Listener], fixed: Option<u16>) -> Result<Self> {
         let mut free = ports::free(listeners.len() + 1)?.into_iter();
