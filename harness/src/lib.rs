@@ -4,6 +4,18 @@
 //! a [`Cluster`] that answers. Its nodes can be killed, paused, resumed, ended and started again, on the same
 //! ports or on others. Everything here blocks; from async code, call it on a thread that may.
 //!
+//! ```no_run
+//! use weir_kafka_harness::{Cluster, Listener, Mechanism, unless_skipped};
+//!
+//! let scram = Listener::sasl(Mechanism::ScramSha512).over_tls();
+//! let builder = Cluster::builder("4.4.0").nodes(3).listener(Listener::plain()).listener(scram);
+//! let Some(cluster) = unless_skipped("three nodes", builder.start()) else { return };
+//! let bootstrap = cluster.bootstrap(scram);
+//! cluster.node(1).kill();
+//! // What happens to a client of `bootstrap` now?
+//! cluster.node(1).start().unwrap();
+//! ```
+//!
 //! How a cluster comes to be: `version` knows what a release needs, `jars` fetches it, `run_dir` makes a folder
 //! that disappears with its owner, `ports` picks the ports, `cluster/properties` writes what a node is told,
 //! `process` starts Java, `ready` asks until the broker answers. The command (`main.rs`) is the same for people
@@ -25,21 +37,17 @@ mod cluster;
 mod failure;
 /// The jars of a release, from Maven Central.
 mod jars;
-/// A real KDC.
 pub mod kdc;
 /// The ways into a broker.
 mod listener;
-/// Tokens and who gives them.
 pub mod oidc;
 /// Free ports.
 mod ports;
 /// Child processes with a log and a number that outlives us.
 mod process;
-/// Faults on the way to a broker.
 pub mod proxy;
 /// Whether a broker answers.
 mod ready;
-/// A folder that disappears with its owner.
 pub mod run_dir;
 /// Skips that are seen.
 mod skip;

@@ -75,8 +75,8 @@ pub(crate) struct Said {
 /// Reads the answer to a request with those keys. No error, but no broker that could be one either, is
 /// taken as one that is not there yet.
 pub(crate) fn read(request: &FindCoordinatorRequest, response: FindCoordinatorResponse) -> Vec<Said> {
-    let said = |key, code, id, host, port| {
-        let broker = Broker::checked(id, host, port, None);
+    let said = |key, code, id, host: Str, port| {
+        let broker = Broker::checked(id, &host, port, None);
         let broker = match ErrorCode(code) {
             ErrorCode::NONE => broker.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE),
             code => Err(code),
@@ -304,7 +304,7 @@ mod tests {
         }
 
         fn say(&mut self, find: &Find, said: &[(&str, Result<i32, ErrorCode>)]) {
-            let broker = |id| Broker::checked(id, "b".into(), 9092, None).unwrap();
+            let broker = |id| Broker::checked(id, "b", 9092, None).unwrap();
             let said = said.iter().map(|(key, at)| Said { key: (*key).into(), broker: at.map(broker) });
             self.machine.handle_end(find.ticket, Ok(said.collect()), self.now);
         }

@@ -12,12 +12,3 @@ pub(crate) mod metadata;
 pub(crate) mod retry;
 pub(crate) mod route;
 pub(crate) mod split;
-
-/// Where a request goes, as the connections know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Target {
-    /// The broker with that id, at the address that metadata gave.
-    Broker(i32),
-    /// The address at that place in the bootstrap list.
-    Bootstrap(usize),
-}

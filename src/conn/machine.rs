@@ -299,6 +299,8 @@ impl<W: Waiter> Machine<W> {
         if self.quiet_until.is_some_and(|until| now >= until) {
             self.quiet_until = None;
         }
+        // Not renewed only to be closed.
+        self.end_if_unused(now);
         if self.renews_at().is_some_and(|at| now >= at) {
             self.renew(now);
         }
@@ -605,5 +607,5 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 }
 
 #[cfg(test)]
-#[path = "machine_tests.rs"]
+#[path = "machine_tests/mod.rs"]
 mod tests;

@@ -13,7 +13,6 @@ mod machine;
 mod outbox;
 mod pool;
 mod reconnect;
-/// Who we are, proved to a broker.
 pub mod sasl;
 mod throttle;
 mod versions;
@@ -24,5 +23,7 @@ pub(crate) use pool::{Pool, Target};
 pub(crate) use versions::Pins;
 pub use versions::Versions;
 
+#[cfg(test)]
+mod script;
 #[cfg(test)]
 mod tests;

@@ -183,8 +183,14 @@ impl Builder {
                 Ok((nodes, plan, zookeeper)) => {
                     return Ok(Cluster { nodes, plan, _zookeeper: zookeeper, run_dir });
                 }
-                Err(failure) if attempt == ATTEMPTS || !lost_its_port(run_dir.path()) => return Err(failure),
-                Err(_) => attempt += 1,
+                Err(failure) => {
+                    // With a port that must be, other ports are no way out.
+                    let again = self.port.is_none() && lost_its_port(run_dir.path());
+                    if attempt == ATTEMPTS || !again {
+                        return Err(failure);
+                    }
+                    attempt += 1;
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What the secured listeners want from a broker: certificates, users, tokens, Kerberos.
 //!
-//! Pure text again, but for the files that [`Security::prepare`] writes before the first start.
+//! Pure text again, but for the files that are written before the first start.
 
 use std::fmt::Write as _;
 use std::fs;

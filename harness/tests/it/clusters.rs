@@ -2,9 +2,9 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use weir_kafka_harness::{Cluster, Listener, unless_skipped};
+use weir_kafka_harness::{Cluster, Failure, Listener, SEEN_TO_WORK, unless_skipped};
 
 use crate::probe::{connect, speaks_kafka, told_addresses};
 
@@ -67,13 +67,50 @@ fn three_nodes_live_on_without_one() {
     assert_eq!(told_addresses(one), expected);
     cluster.node(1).kill();
     let survivors = |asked| told_addresses(asked).len();
-    let deadline = std::time::Instant::now() + Duration::from_mins(1);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while survivors(two) != 2 {
-        assert!(std::time::Instant::now() < deadline, "its death is seen");
+        assert!(Instant::now() < deadline, "its death is seen");
         weir_kafka_harness::wait_a_little();
     }
     cluster.node(1).start().unwrap();
     assert_eq!(told_addresses(one), expected);
+
+    // All of them move, one after the other, and only what the test wished stays as it was.
+    for node in cluster.nodes() {
+        node.restart_elsewhere().unwrap();
+    }
+    let moved = cluster.bootstrap(PLAIN);
+    assert!(!moved.contains(&one) && !moved.contains(&two), "{moved:?}");
+    assert_eq!(moved[2], proxy);
+    let mut expected: Vec<_> = moved.iter().map(ToString::to_string).collect();
+    expected.sort();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while told_addresses(moved[0]) != expected {
+        assert!(Instant::now() < deadline, "{:?} is not {expected:?}", told_addresses(moved[0]));
+        weir_kafka_harness::wait_a_little();
+    }
+    assert!(TcpStream::connect(one).is_err());
+}
+
+#[test]
+fn every_release_starts() {
+    for version in SEEN_TO_WORK {
+        let Some(cluster) = unless_skipped(version, Cluster::builder(version).start()) else { return };
+        let address = cluster.bootstrap(PLAIN)[0];
+        assert!(speaks_kafka(&mut connect(address)), "{version}");
+        assert_eq!(told_addresses(address), [address.to_string()], "{version}");
+    }
+}
+
+#[test]
+fn a_port_that_somebody_has_is_told() {
+    let somebody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = somebody.local_addr().unwrap().port();
+    match Cluster::builder("4.4.0").port(port).start() {
+        Ok(cluster) => panic!("two listen on {port}: {cluster:?}"),
+        Err(Failure::NotHere(why)) => weir_kafka_harness::skip("4.4.0", &why),
+        Err(Failure::Broken(why)) => assert!(why.contains("Address already in use"), "{why}"),
+    }
 }
 
 #[test]
@@ -96,7 +133,7 @@ fn a_broker_that_cannot_start_says_why() {
     let started = Cluster::builder("3.9.2").property("num.partitions", "none").start();
     let Err(failure) = started else { panic!("it started") };
     match failure {
-        weir_kafka_harness::Failure::NotHere(why) => weir_kafka_harness::skip("3.9.2", &why),
-        weir_kafka_harness::Failure::Broken(why) => assert!(why.contains("num.partitions"), "{why}"),
+        Failure::NotHere(why) => weir_kafka_harness::skip("3.9.2", &why),
+        Failure::Broken(why) => assert!(why.contains("num.partitions"), "{why}"),
     }
 }

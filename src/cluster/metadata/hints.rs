@@ -33,7 +33,7 @@ impl Hints {
     }
 
     /// Adds a broker, if its address can be right.
-    pub(crate) fn broker(&mut self, id: i32, host: Str, port: i32, rack: Option<Str>) {
+    pub(crate) fn broker(&mut self, id: i32, host: &str, port: i32, rack: Option<Str>) {
         self.brokers.extend(Broker::checked(id, host, port, rack));
     }
 }

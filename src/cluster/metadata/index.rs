@@ -95,7 +95,7 @@ fn brokers(
     let mut brokers = BTreeMap::new();
     for listed in listed {
         let id = listed.node_id;
-        let broker = Broker::checked(id, listed.host, listed.port, listed.rack);
+        let broker = Broker::checked(id, &listed.host, listed.port, listed.rack);
         let fresh = id >= 0 && !brokers.contains_key(&id);
         // With an address that cannot be right, the last good one stays.
         let known = broker.clone().or_else(|| base.broker(id).cloned());

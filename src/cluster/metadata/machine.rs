@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use super::hints::{Hints, apply};
 use super::index::{Indexed, Scope};
 use super::snapshot::{Broker, Snapshot, TopicKey};
-use crate::cluster::Target;
 use crate::cluster::backoff::{Backoff, Dice};
+use crate::conn::Target;
 use crate::observe::{Event, Refreshed};
 use crate::{Error, ErrorCode};
 
@@ -64,13 +64,6 @@ pub(crate) struct Ask {
     pub(crate) base: Arc<Snapshot>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Interest {
-    since: Instant,
-    until: Instant,
-    asked: bool,
-}
-
 /// Whom to ask next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Search {
@@ -85,7 +78,10 @@ pub(crate) struct Machine {
     config: Config,
     dice: Dice,
     snapshot: Arc<Snapshot>,
-    wanted: BTreeMap<TopicKey, Interest>,
+    /// Topics that somebody uses, and until when they count as used.
+    wanted: BTreeMap<TopicKey, Instant>,
+    /// Those of them that were never asked for, and since when they are wanted.
+    added: BTreeMap<TopicKey, Instant>,
     all: bool,
     /// Since when a refresh is asked for: something has moved, or nothing was ever known.
     asked: Option<Instant>,
@@ -121,6 +117,7 @@ impl Machine {
             config,
             snapshot: Arc::default(),
             wanted: BTreeMap::new(),
+            added: BTreeMap::new(),
             all: false,
             asked: None,
             in_flight: None,
@@ -155,6 +152,18 @@ impl Machine {
         self.error.as_ref()
     }
 
+    /// Whether there is a topic that was never asked for.
+    pub(crate) fn has_added(&self) -> bool {
+        !self.added.is_empty()
+    }
+
+    /// Why there will never be metadata, as it seems: none was ever had, all bootstrap addresses were
+    /// tried, and the last one failed in a way that another attempt would not change.
+    pub(crate) fn hopeless(&self) -> Option<&Error> {
+        let tried = self.updated.is_none() && self.failures as usize >= self.bootstraps;
+        self.error.as_ref().filter(|error| tried && !error.is_retriable())
+    }
+
     /// How many requests have ended. Whoever asked for a refresh waits until this has risen.
     pub(crate) fn rounds(&self) -> u64 {
         self.rounds
@@ -163,7 +172,13 @@ impl Machine {
     /// Somebody uses that topic. Wanted is it from now on until it was not used for `max_idle`.
     pub(crate) fn handle_want(&mut self, topic: TopicKey, now: Instant) {
         let until = now + self.config.max_idle;
-        self.wanted.entry(topic).or_insert(Interest { since: now, until, asked: false }).until = until;
+        match self.wanted.get_mut(&topic) {
+            Some(known) => *known = until,
+            None => {
+                self.added.insert(topic.clone(), now);
+                self.wanted.insert(topic, until);
+            }
+        }
     }
 
     /// All topics are wanted, for good.
@@ -189,11 +204,6 @@ impl Machine {
     /// A broker could not be reached, whatever for.
     pub(crate) fn handle_unreachable(&mut self, broker: i32) {
         self.failed.insert(broker);
-    }
-
-    /// A broker answered something.
-    pub(crate) fn handle_reachable(&mut self, broker: i32) {
-        self.failed.remove(&broker);
     }
 
     /// Leaders that came with an error. Says how many partitions they moved.
@@ -276,9 +286,9 @@ impl Machine {
         if self.poll_timeout().is_none_or(|at| at > now) {
             return None;
         }
-        self.wanted.retain(|_, interest| interest.until > now);
-        let added = |(topic, interest): (&TopicKey, &Interest)| (!interest.asked).then(|| topic.clone());
-        let added: Vec<TopicKey> = self.wanted.iter().filter_map(added).collect();
+        self.wanted.retain(|_, until| *until > now);
+        let added = std::mem::take(&mut self.added).into_keys();
+        let added: Vec<TopicKey> = added.filter(|topic| self.wanted.contains_key(topic)).collect();
         let scope = match () {
             () if self.all => Scope::All,
             () if self.full_at().is_some_and(|at| at <= now) => {
@@ -287,7 +297,6 @@ impl Machine {
             () if added.is_empty() => return None,
             () => Scope::Added(added),
         };
-        self.wanted.values_mut().for_each(|interest| interest.asked = true);
         let trying = *self.trying.get_or_insert(now);
         if self.config.rebootstrap && now.saturating_duration_since(trying) >= self.config.rebootstrap_trigger
         {
@@ -307,9 +316,9 @@ impl Machine {
         }
         // A new topic does not wait for the backoff of refreshes that brought nothing new.
         let held = |since| if self.failures == 0 { since } else { self.held(since) };
-        let fresh = self.wanted.values().filter(|interest| !interest.asked && !self.all);
-        let fresh_at = fresh.map(|interest| held(interest.since)).min();
-        fresh_at.into_iter().chain(self.full_at()).min()
+        let added = self.added.values().filter(|_| !self.all).min();
+        let added_at = added.map(|since| held(*since));
+        added_at.into_iter().chain(self.full_at()).min()
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {

@@ -7,27 +7,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::ErrorCode;
+use crate::net::Address;
 use crate::wire::{Ints, Str, Uuid};
-
-/// Longest host name that DNS can carry.
-const HOST_MAX: usize = 255;
 
 /// A broker as metadata names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Broker {
     pub(crate) id: i32,
-    pub(crate) host: Str,
-    pub(crate) port: u16,
+    pub(crate) address: Address,
     pub(crate) rack: Option<Str>,
 }
 
 impl Broker {
     /// A broker as an answer names it, if its id and its address can be right.
-    pub(crate) fn checked(id: i32, host: Str, port: i32, rack: Option<Str>) -> Option<Self> {
-        let port = u16::try_from(port).ok().filter(|port| *port != 0)?;
-        let odd = |c: char| c.is_control() || c.is_whitespace();
-        let host_is_odd = host.is_empty() || host.len() > HOST_MAX || host.contains(odd);
-        (id >= 0 && !host_is_odd).then_some(Self { id, host, port, rack })
+    pub(crate) fn checked(id: i32, host: &str, port: i32, rack: Option<Str>) -> Option<Self> {
+        let address = Address::advertised(host, port).ok()?;
+        (id >= 0).then_some(Self { id, address, rack })
     }
 }
 
@@ -118,7 +113,7 @@ pub(crate) enum Leader {
 pub(crate) struct Snapshot {
     /// Rises with every snapshot that differs from the one before it.
     pub(crate) version: u64,
-    pub(crate) cluster_id: Option<Str>,
+    pub(super) cluster_id: Option<Str>,
     /// Where there is a `KRaft` quorum, this is any broker: it passes on to the controller what is his.
     pub(crate) controller: Option<i32>,
     pub(super) brokers: Arc<BTreeMap<i32, Broker>>,
@@ -127,6 +122,21 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// The cluster's id, as far as a broker has told it.
+    pub(crate) fn cluster_id(&self) -> Option<&Str> {
+        self.cluster_id.as_ref()
+    }
+
+    /// Where all brokers are.
+    pub(crate) fn addresses(&self) -> BTreeMap<i32, Address> {
+        self.brokers().map(|broker| (broker.id, broker.address.clone())).collect()
+    }
+
+    /// Whether the brokers are the same as in another.
+    pub(crate) fn has_brokers_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.brokers, &other.brokers) && self.cluster_id == other.cluster_id
+    }
+
     pub(crate) fn broker(&self, id: i32) -> Option<&Broker> {
         self.brokers.get(&id)
     }

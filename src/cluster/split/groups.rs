@@ -221,7 +221,7 @@ by_coordinator!(add_partitions_to_txn::AddPartitionsToTxnRequest {
 }; {
     // Clients use the versions with one transaction. Those with many want the rights of a broker.
     fn versions(&self) -> RangeInclusive<i16> {
-        if self.transactions.is_empty() { 0..=3 } else { 4..=*super::stable(Self::KEY).end() }
+        if self.transactions.is_empty() { 0..=3 } else { 4..=*super::all(Self::KEY).end() }
     }
 });
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use super::{Place, Routed, Spot, UNSAID, View, by_name_or_id, first_error, group, stable};
+use super::{Place, Routed, Spot, UNSAID, View, all, by_name_or_id, first_error, group};
 use crate::ErrorCode;
 use crate::cluster::metadata::TopicKey;
 use crate::cluster::metadata::hints::Hints;
@@ -134,7 +134,7 @@ macro_rules! by_leader {
                     add(part.$answers);
                 }
                 for topic in &mut topics {
-                    // The sort is stable: of a partition that comes twice, the first answer stays.
+                    // The sort is all: of a partition that comes twice, the first answer stays.
                     topic.$results.sort_by_key(|result| result.$index);
                     topic.$results.dedup_by_key(|result| result.$index);
                 }
@@ -224,7 +224,7 @@ macro_rules! tells_leaders {
             }
             if !hints.leaders.is_empty() {
                 for at in &response.node_endpoints {
-                    hints.broker(at.node_id, at.host.clone(), at.port, at.rack.clone());
+                    hints.broker(at.node_id, &at.host, at.port, at.rack.clone());
                 }
             }
             hints
@@ -245,6 +245,10 @@ by_leader!(produce::ProduceRequest {
         let (first, last) = by_name_or_id(Self::KEY, 13, topics).into_inner();
         first..=if self.transactional_id.is_some() { last.min(11) } else { last }
     }
+    fn is_answered(&self) -> bool {
+        self.acks != 0
+    }
+
     speaks_of_all!(topic_data partition_data responses partition_responses);
     tells_leaders!(responses partition_responses index (name name, id topic_id));
 });
@@ -271,7 +275,7 @@ by_leader!(list_offsets::ListOffsetsRequest {
     // Each of the timestamps with a meaning of its own came with a version; an older broker would take
     // them for times.
     fn versions(&self) -> RangeInclusive<i16> {
-        let (first, last) = stable(Self::KEY).into_inner();
+        let (first, last) = all(Self::KEY).into_inner();
         let needs = self.topics.iter().flat_map(|topic| &topic.partitions).map(|p| match p.timestamp {
             i64::MIN..=-6 => 11,
             -5 => 9,

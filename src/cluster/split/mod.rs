@@ -9,12 +9,12 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::Target;
 use super::coordinators::{Coordinators, Found};
 use super::metadata::hints::Hints;
 use super::metadata::{Leader, Snapshot, TopicKey};
 use super::retry::{Verdict, is_repeatable};
 use super::route::Route;
+use crate::conn::Target;
 use crate::observe::Lookup;
 use crate::wire::{ApiKey, Decode, Encode, Request, Str, Uuid};
 use crate::{Error, ErrorCode};
@@ -152,12 +152,17 @@ pub(crate) trait Routed:
 
     /// The versions in which it can be said as it is.
     fn versions(&self) -> RangeInclusive<i16> {
-        stable(Self::KEY)
+        all(Self::KEY)
     }
 
     /// Whether doing it twice is the same as doing it once.
     fn is_repeatable(&self) -> bool {
         is_repeatable(Self::KEY)
+    }
+
+    /// Whether brokers answer it at all.
+    fn is_answered(&self) -> bool {
+        true
     }
 
     /// One part for each spot that some of it goes to.
@@ -211,10 +216,10 @@ pub(crate) trait Routed:
     }
 }
 
-/// The versions of an API that are negotiated without being asked for.
-pub(crate) fn stable(api: ApiKey) -> RangeInclusive<i16> {
+/// All versions of an API. Which of them may be used at all, connections know.
+pub(crate) fn all(api: ApiKey) -> RangeInclusive<i16> {
     // An API without versions is one that Kafka does not have; there is no request of one.
-    api.stable_versions().unwrap_or(0..=-1)
+    api.versions().unwrap_or(0..=-1)
 }
 
 /// Those versions, cut to what says topics by name or by id. `by_id` is the first that says them by id
@@ -224,7 +229,7 @@ fn by_name_or_id<'a>(
     by_id: i16,
     topics: impl Iterator<Item = (&'a Str, Uuid)>,
 ) -> RangeInclusive<i16> {
-    let (mut first, mut last) = stable(api).into_inner();
+    let (mut first, mut last) = all(api).into_inner();
     for (name, id) in topics {
         if id.is_zero() {
             last = last.min(by_id - 1);

@@ -88,7 +88,7 @@ impl Small {
             let find = coordinators.poll_request(now).unwrap();
             let said = |key: &str, id| Said {
                 key: key.into(),
-                broker: Ok(Broker::checked(id, "b".into(), 1, None).unwrap()),
+                broker: Ok(Broker::checked(id, "b", 1, None).unwrap()),
             };
             coordinators.handle_end(find.ticket, Ok(vec![said("g1", 1), said("g3", 3)]), now);
         }
@@ -278,7 +278,7 @@ fn topics_by_id_and_by_name_are_the_same_topics() {
 fn leaders_are_learned_from_errors() {
     let hints = ProduceRequest::hints(&produced("", ID, 1, MOVED, (9, 5)));
     assert_eq!((hints.leaders.len(), hints.leaders[0].leader, hints.leaders[0].epoch), (1, 9, 5));
-    assert_eq!((&hints.leaders[0].topic, &hints.brokers[0].host[..]), (&TopicKey::Id(ID), "b9"));
+    assert_eq!((&hints.leaders[0].topic, hints.brokers[0].address.host()), (&TopicKey::Id(ID), "b9"));
     // No error and no leader: nothing to be learned.
     for (code, leader) in [(NONE, (9, 5)), (MOVED, (-1, -1)), (ErrorCode::CORRUPT_MESSAGE, (9, 5))] {
         assert_eq!(ProduceRequest::hints(&produced("", ID, 1, code, leader)), Hints::default(), "{code}");
@@ -403,7 +403,7 @@ fn a_coordinator_that_metadata_does_not_know_is_looked_up_again() {
         small.coordinators.handle_want(Lookup::Group, &"far".into(), small.now);
         small.coordinators.poll_request(small.now).unwrap()
     };
-    let far = Broker::checked(77, "b".into(), 1, None).unwrap();
+    let far = Broker::checked(77, "b", 1, None).unwrap();
     let said = vec![Said { key: "far".into(), broker: Ok(far) }];
     small.coordinators.handle_end(find.ticket, Ok(said), small.now);
     assert_eq!(small.spot(describe(&["far"])), Spot::Wait);

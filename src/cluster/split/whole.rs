@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Place, Routed, by_name_or_id, stable};
+use super::{Place, Routed, all, by_name_or_id};
 use crate::ErrorCode;
 use crate::messages::{
     add_offsets_to_txn, add_raft_voter, alter_client_quotas, alter_partition_reassignments,
@@ -103,7 +103,7 @@ whole! {
     delete_topics::DeleteTopicsRequest, items |r| r.responses.iter().map(|topic| topic.error_code), {
         // By name alone up to version 5; from then on by name or id.
         fn versions(&self) -> RangeInclusive<i16> {
-            let range = stable(Self::KEY);
+            let range = all(Self::KEY);
             if self.topics.is_empty() { *range.start()..=5 } else { 6..=*range.end() }
         }
     };
@@ -135,7 +135,7 @@ whole! {
         // A topic can be asked for by its id alone from version 12 on (KIP-516), and before version 4 all
         // topics that are asked for may be created.
         fn versions(&self) -> RangeInclusive<i16> {
-            let (first, last) = stable(Self::KEY).into_inner();
+            let (first, last) = all(Self::KEY).into_inner();
             let by_id = self.topics.iter().flatten().any(|topic| topic.name.is_none());
             let first = if by_id { 12 } else if self.allow_auto_topic_creation { first } else { 4 };
             first..=last
@@ -143,7 +143,7 @@ whole! {
     };
     find_coordinator::FindCoordinatorRequest, items |r| r.coordinators.iter().map(|found| found.error_code), {
         fn versions(&self) -> RangeInclusive<i16> {
-            let range = stable(Self::KEY);
+            let range = all(Self::KEY);
             if self.coordinator_keys.is_empty() { *range.start()..=3 } else { 4..=*range.end() }
         }
     };

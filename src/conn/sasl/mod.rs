@@ -38,7 +38,43 @@ pub struct Peer {
 
 /// A way to authenticate, by the name that brokers know it by.
 ///
-/// Implement it for a mechanism that weir does not have. Its `Debug` must not show secrets.
+/// Implement it for a mechanism that weir does not have. Its `Debug` must not show secrets. Errors are made by
+/// [`Error::authentication`].
+///
+/// ```
+/// use weir::conn::sasl::{Mechanism, Peer, Session};
+/// use weir::net::BoxFuture;
+/// use weir::{Error, Result, Secret};
+///
+/// /// A key in one message, to which the broker says `OK`.
+/// #[derive(Debug, Clone)]
+/// struct InHouse(Secret);
+///
+/// impl Mechanism for InHouse {
+///     fn name(&self) -> &str {
+///         "IN-HOUSE"
+///     }
+///
+///     fn wants_encryption(&self) -> bool {
+///         true
+///     }
+///
+///     fn begin<'a>(&'a self, _: &'a Peer) -> BoxFuture<'a, Result<Box<dyn Session>>> {
+///         Box::pin(async { Ok(Box::new(self.clone()) as _) })
+///     }
+/// }
+///
+/// impl Session for InHouse {
+///     fn respond<'a>(&'a mut self, challenge: Option<&'a [u8]>) -> BoxFuture<'a, Result<Option<Secret>>> {
+///         let answer = match challenge {
+///             None => Ok(Some(self.0.clone())),
+///             Some(b"OK") => Ok(None),
+///             Some(_) => Err(Error::authentication("the broker did not say OK")),
+///         };
+///         Box::pin(async { answer })
+///     }
+/// }
+/// ```
 pub trait Mechanism: std::fmt::Debug + Send + Sync + 'static {
     /// The name in `sasl.enabled.mechanisms`, such as `SCRAM-SHA-512`.
     fn name(&self) -> &str;

@@ -84,7 +84,9 @@ fn no_configuration_shows_it() {
     assert_debug_hides(&Token::new(PLANTED).unwrap().extension("a", PLANTED).unwrap());
     assert_debug_hides(&aws());
     assert_debug_hides(&MskToken::new(aws()));
-    mechanisms().iter().for_each(|mechanism| assert_debug_hides(mechanism));
+    for mechanism in mechanisms() {
+        assert_debug_hides(&mechanism);
+    }
 }
 
 #[test]
@@ -109,20 +111,22 @@ fn no_error_of_a_constructor_shows_it() {
     }
 }
 
+/// What a broker makes of what it was told.
+type Answer = fn(&[u8]) -> Vec<u8>;
+
+/// A first message of SCRAM that is as it should be.
+fn server_first(said: &[u8]) -> Vec<u8> {
+    let said = String::from_utf8_lossy(said);
+    let nonce = said.split("r=").nth(1).unwrap_or_default().split(',').next().unwrap_or_default();
+    format!("r={nonce}x,s=AAAA,i=4096").into_bytes()
+}
+
 /// Whatever a broker answers, even what we sent it.
 #[test]
 fn no_exchange_that_fails_shows_it() {
     run(async {
         let mut failures = 0;
-        let server_first = |said: &[u8]| {
-            let said = String::from_utf8_lossy(said).into_owned();
-            let nonce =
-                said.split("r=").nth(1).unwrap_or_default().split(',').next().unwrap_or_default().to_owned();
-            format!("r={nonce}x,s=AAAA,i=4096").into_bytes()
-        };
-        let garbage = |_: &[u8]| b"\xff\0,=".to_vec();
-        let as_said = <[u8]>::to_vec;
-        let answers: [&dyn Fn(&[u8]) -> Vec<u8>; 3] = [&server_first, &garbage, &as_said];
+        let answers: [Answer; 3] = [server_first, |_| b"\xff\0,=".to_vec(), <[u8]>::to_vec];
         for mechanism in mechanisms() {
             for (first, then) in
                 answers.iter().flat_map(|first| answers.iter().map(move |then| (first, then)))
@@ -163,7 +167,9 @@ fn no_message_shows_it() {
         &RenewDelegationTokenRequest { hmac: hidden(), ..Default::default() },
         &ExpireDelegationTokenRequest { hmac: hidden(), ..Default::default() },
     ];
-    messages.iter().for_each(|message| assert_debug_hides(message));
+    for message in messages {
+        assert_debug_hides(message);
+    }
 
     let mut writer = Writer::default();
     request.encode(&mut writer, 2).unwrap();

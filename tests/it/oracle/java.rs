@@ -1,4 +1,4 @@
-//! Finds the jars of a Kafka version, compiles the two programs against them, runs them.
+//! Finds the jars of a Kafka version, compiles the programs against them, runs them.
 //!
 //! The classes are kept in the target directory under a name that has the hash of their sources, so
 //! javac runs once for each change. What this machine lacks is a skip; what fails is a failed test.
@@ -17,9 +17,10 @@ use weir_kafka_harness::{Failure, Version, fetch};
 use super::VERSIONS;
 use crate::skip::skip;
 
-const SOURCES: [(&str, &str); 2] = [
+const SOURCES: [(&str, &str); 3] = [
     ("Oracle.java", include_str!("../../oracle/Oracle.java")),
     ("Records.java", include_str!("../../oracle/Records.java")),
+    ("Sasl.java", include_str!("../../oracle/Sasl.java")),
 ];
 
 /// The programs, ready to run with the jars of one version.
@@ -80,7 +81,7 @@ impl Java {
     }
 }
 
-/// One of the two programs at work.
+/// One of the programs at work.
 pub(super) struct Program {
     name: &'static str,
     child: Child,

@@ -4,6 +4,7 @@
 //! version. They draw messages and record batches, which weir must read and write back to the same
 //! bytes; and they read what weir drew, and must write back the same. They know every message from the
 //! specs in the jar, so nothing here lists messages: what the jar has and weir has not is a failure.
+//! A third, `Sasl.java`, runs the SASL servers of a broker.
 //!
 //! Each run has a fresh seed and prints it.
 //!
@@ -24,7 +25,7 @@ use crate::seed::{self, number, say};
 
 /// Batches that weir writes.
 mod draw;
-/// Finds the jars, compiles the two programs, runs them.
+/// Finds the jars, compiles the programs, runs them.
 mod java;
 /// A piece of a log, as Java tells it and as weir reads it.
 mod log;
@@ -34,6 +35,8 @@ mod messages;
 mod planted;
 /// Record batches of every format, codec and level, both ways.
 mod records;
+/// SASL mechanisms, before Kafka's own servers.
+mod sasl;
 /// The format in which messages, logs and answers pass the pipe.
 mod stream;
 

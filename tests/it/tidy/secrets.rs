@@ -68,8 +68,8 @@ fn open_fields(body: &[char]) -> Vec<String> {
     for at in 0..body.len() {
         let name = word_at(body, at);
         let begins = at == 0 || !body[at - 1].is_alphanumeric() && body[at - 1] != '_';
-        let suggests = |word: &&str| name == **word || name.ends_with(&format!("_{word}"));
-        if !begins || name.is_empty() || !FIELD_WORDS.iter().any(|word| suggests(&word)) {
+        let suggests = |word: &str| name == word || name.ends_with(&format!("_{word}"));
+        if !begins || name.is_empty() || !FIELD_WORDS.iter().any(|word| suggests(word)) {
             continue;
         }
         let after = skip_space(body, at + name.chars().count());

@@ -14,7 +14,7 @@ fn an_answer_is_looked_up_by_name_and_by_id() {
     assert_eq!(snapshot.leader(&TopicKey::Id(id(1)), 0), Leader::Known { broker: 1, epoch: 5 });
     assert_eq!(snapshot.leader(&"a".into(), 2), Leader::Unknown);
     assert_eq!(snapshot.leader(&"c".into(), 0), Leader::Unknown);
-    assert_eq!((snapshot.controller, snapshot.cluster_id.as_deref()), (Some(1), Some("c")));
+    assert_eq!((snapshot.controller, snapshot.cluster_id().map(|id| id.as_str())), (Some(1), Some("c")));
     assert_eq!(snapshot.brokers().map(|broker| broker.id).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(grown.rejected, 0);
 }
@@ -140,7 +140,8 @@ fn b14_brokers_that_cannot_be_are_left_out_and_the_last_good_stays() {
     ];
     grown.hear_all(response);
     assert_eq!(grown.rejected, 8);
-    let known: Vec<_> = grown.snapshot.brokers().map(|b| (b.id, b.host.as_str(), b.port)).collect();
+    let known: Vec<_> =
+        grown.snapshot.brokers().map(|b| (b.id, b.address.host(), b.address.port())).collect();
     assert_eq!(known, [(1, "b1", 9092), (2, "b2", 9092), (3, "b3", 9092), (i32::MAX, "far", 65_535)]);
 }
 
@@ -230,9 +231,9 @@ fn hints_move_leaders_to_higher_epochs_only() {
     assert!(Arc::ptr_eq(next.topic("b").unwrap(), grown.topic("b")));
     assert!(apply(&next, &hints).is_none(), "taking them twice changes nothing");
     // With its address, a broker that was not known leads.
-    hints.broker(9, "b9".into(), 9092, None);
-    hints.broker(8, String::new().into(), 9092, None);
+    hints.broker(9, "b9", 9092, None);
+    hints.broker(8, "", 9092, None);
     let (next, moved) = apply(&next, &hints).unwrap();
     assert_eq!((moved, next.leader(&"b".into(), 0)), (1, Leader::Known { broker: 9, epoch: 7 }));
-    assert_eq!(next.broker(9).unwrap().host, "b9");
+    assert_eq!(next.broker(9).unwrap().address.host(), "b9");
 }

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::Error;
-use crate::cluster::Target;
 use crate::cluster::metadata::TopicKey;
 use crate::cluster::metadata::hints::Hints;
 use crate::cluster::metadata::machine::{Ask, Config, Machine};
 use crate::cluster::metadata::request::request;
+use crate::conn::Target;
 use crate::observe::Event;
 
 const MS: Duration = Duration::from_millis(1);

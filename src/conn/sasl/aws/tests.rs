@@ -80,7 +80,7 @@ fn the_token_is_that_of_amazons_library() {
         let url = URL_SAFE_NO_PAD.decode(token.value().expose()).unwrap();
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(String::from_utf8(url).unwrap(), format!("{head}{signature}&User-Agent=weir%2F{version}"));
-        assert_eq!(token.expires(), Some(UNIX_EPOCH + AT + Duration::from_secs(900)));
+        assert_eq!(token.expires(), Some(UNIX_EPOCH + AT + EXPIRES));
     }
 }
 

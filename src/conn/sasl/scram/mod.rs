@@ -26,8 +26,8 @@ use crate::{Error, Result, Secret};
 use keys::{Algorithm, Keys};
 use machine::{Challenge, ClientFirst, Verify};
 
-/// Fewer iterations than Kafka lets a user have would make a stolen exchange easy to search; a million take
-/// about half a second.
+/// Fewer iterations than Kafka lets a user have would make a stolen exchange easy to search; a million keep a
+/// core busy for some tenths of a second, which is as much as a broker may ask of us.
 const ITERATIONS: RangeInclusive<u32> = 4096..=1_000_000;
 
 /// The mechanisms `SCRAM-SHA-256` and `SCRAM-SHA-512` (RFC 5802, RFC 7677, KIP-84), for users and for

@@ -1,1 +1,0 @@
-//! Driver and pool against scripted brokers.
