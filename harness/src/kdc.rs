@@ -33,6 +33,9 @@ const ATTEMPTS: usize = 3;
 /// How long tickets are good, unless a test wants otherwise.
 const TICKET_LIFETIME: Duration = Duration::from_hours(1);
 
+/// The kinds of keys, unless a test wants others: those that every Java since 8 knows.
+const ENCTYPES: &str = "aes256-cts-hmac-sha1-96 aes128-cts-hmac-sha1-96";
+
 /// A running KDC. Dropping it ends it and removes everything.
 #[derive(Debug)]
 pub struct Kdc {
@@ -59,13 +62,26 @@ impl Kdc {
     ///
     /// As [`start`](Self::start).
     pub fn with_tickets_of(lifetime: Duration) -> Result<Self> {
+        Self::with(lifetime, ENCTYPES)
+    }
+
+    /// Starts one whose keys are of these kinds alone, as MIT's programs name them, with a blank between them.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn with_keys_of(enctypes: &str) -> Result<Self> {
+        Self::with(TICKET_LIFETIME, enctypes)
+    }
+
+    fn with(lifetime: Duration, enctypes: &str) -> Result<Self> {
         for program in ["krb5kdc", "kdb5_util", "kadmin.local"] {
             need(program)?;
         }
         let mut attempt = 1;
         loop {
             let run_dir = RunDir::take(new_dir("kdc")?)?;
-            match Self::launch(run_dir.path(), lifetime) {
+            match Self::launch(run_dir.path(), lifetime, enctypes) {
                 Ok((address, process)) => return Ok(Self { address, _process: process, run_dir }),
                 Err(failure) if attempt == ATTEMPTS || !lost_its_port(&failure, run_dir.path()) => {
                     return Err(failure);
@@ -75,14 +91,14 @@ impl Kdc {
         }
     }
 
-    fn launch(dir: &Path, lifetime: Duration) -> Result<(SocketAddr, Process)> {
+    fn launch(dir: &Path, lifetime: Duration, enctypes: &str) -> Result<(SocketAddr, Process)> {
         let port = ports::free(1)?.into_iter().next().unwrap_or_default();
         let write = |name: &str, text: String| {
             let path = dir.join(name);
             fs::write(&path, text).map_err(broken(path.display()))
         };
-        write("krb5.conf", client_config(port))?;
-        write("kdc.conf", kdc_config(dir, port, lifetime))?;
+        write("krb5.conf", client_config(port, enctypes))?;
+        write("kdc.conf", kdc_config(dir, port, lifetime, enctypes))?;
         run(
             dir,
             "create",
@@ -137,6 +153,21 @@ impl Kdc {
         self.run_dir.path().join("client.keytab")
     }
 
+    /// Has one line carried out by the administrator's program, such as `addprinc -pw secret name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Broken`] if the program fails. It ends with success where a line asks for what cannot be.
+    pub fn admin(&self, line: &str) -> Result<()> {
+        let dir = self.run_dir.path();
+        run(dir, "kadmin", command(dir, "kadmin.local")?.args(["-r", REALM, "-q", line]))
+    }
+
+    /// Where it keeps its files; what goes there goes with it.
+    pub fn dir(&self) -> &Path {
+        self.run_dir.path()
+    }
+
     /// Gets a ticket for [`CLIENT`] into a credential cache of that name, as a user's `kinit` would.
     ///
     /// # Errors
@@ -156,7 +187,7 @@ fn command(dir: &Path, program: &str) -> Result<Command> {
 }
 
 /// No look-ups by DNS, which would leave this machine; TCP, which loses nothing.
-fn client_config(port: u16) -> String {
+fn client_config(port: u16, enctypes: &str) -> String {
     format!(
         "[libdefaults]
   default_realm = {REALM}
@@ -165,6 +196,7 @@ fn client_config(port: u16) -> String {
   dns_canonicalize_hostname = false
   rdns = false
   udp_preference_limit = 1
+  permitted_enctypes = {enctypes}
 [realms]
   {REALM} = {{
     kdc = 127.0.0.1:{port}
@@ -175,8 +207,10 @@ fn client_config(port: u16) -> String {
     )
 }
 
-fn kdc_config(dir: &Path, port: u16, lifetime: Duration) -> String {
+fn kdc_config(dir: &Path, port: u16, lifetime: Duration, enctypes: &str) -> String {
     let (dir, seconds) = (dir.display(), lifetime.as_secs());
+    let salted: Vec<_> = enctypes.split(' ').map(|one| format!("{one}:normal")).collect();
+    let enctypes = salted.join(" ");
     format!(
         "[kdcdefaults]
   kdc_listen = 127.0.0.1:{port}
@@ -188,7 +222,7 @@ fn kdc_config(dir: &Path, port: u16, lifetime: Duration) -> String {
     acl_file = {dir}/kadm5.acl
     max_life = {seconds}s
     max_renewable_life = 0s
-    supported_enctypes = aes256-cts-hmac-sha1-96:normal aes128-cts-hmac-sha1-96:normal
+    supported_enctypes = {enctypes}
   }}
 [logging]
   kdc = STDERR

@@ -9,12 +9,12 @@ use crate::net::BoxFuture;
 use crate::{Error, Result, Secret};
 
 mod aws;
-/// Kerberos.
+// Kerberos.
 #[cfg(feature = "gssapi")]
 pub mod gssapi;
 mod hash;
 mod oauth;
-/// Tokens from an identity provider.
+// Tokens from an identity provider.
 #[cfg(feature = "oidc")]
 pub mod oidc;
 mod plain;

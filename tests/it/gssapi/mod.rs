@@ -1,17 +1,14 @@
 //! Kerberos against MIT's KDC on one side and Java's acceptor, which is what a Kafka broker has, on the other.
 
 use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use weir::conn::sasl::gssapi::Gssapi;
 use weir::conn::sasl::{Mechanism as _, Peer};
 
-use self::kdc::{Kdc, REALM};
-use crate::skip::skip;
-
-/// The KDC.
-mod kdc;
+use weir_kafka_harness::kdc::{CLIENT, CLIENT_PASSWORD, Kdc, REALM};
+use weir_kafka_harness::{skip, unless_skipped};
 
 const SHA1: &str = "aes256-cts-hmac-sha1-96 aes128-cts-hmac-sha1-96";
 const SHA2: &str = "aes256-cts-hmac-sha384-192 aes128-cts-hmac-sha256-128";
@@ -24,12 +21,12 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    fn start(kdc: &Kdc, keytab: &Path) -> Self {
+    fn start(kdc: &Kdc) -> Self {
         let source = crate::broker::root().join("tests/oracle/Acceptor.java");
         let mut child = Command::new("java")
-            .arg(format!("-Djava.security.krb5.conf={}", kdc.dir.join("krb5.conf").display()))
+            .arg(format!("-Djava.security.krb5.conf={}", kdc.config().display()))
             .arg(source)
-            .arg(keytab)
+            .arg(kdc.service_keytab())
             .args([&format!("kafka/localhost@{REALM}"), "kafka", "localhost"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -78,43 +75,50 @@ impl Drop for Acceptor {
     }
 }
 
-/// A KDC with a broker's keytab, or a skip.
-fn kdc(label: &str, enctypes: &str) -> Option<(Kdc, PathBuf)> {
+/// A KDC, or a skip.
+fn kdc(label: &str, enctypes: &str) -> Option<Kdc> {
     let java = Command::new("java").arg("-version").stderr(Stdio::null()).status();
     if !java.is_ok_and(|status| status.success()) {
         skip(&format!("Kerberos, {label}"), "no java");
         return None;
     }
-    match Kdc::start(label, enctypes) {
-        Ok(kdc) => {
-            let keytab = kdc.keytab("kafka/localhost", "broker.keytab");
-            Some((kdc, keytab))
-        }
-        Err(why) => {
-            skip(&format!("Kerberos, {label}"), &why);
-            None
-        }
-    }
+    unless_skipped(&format!("Kerberos, {label}"), Kdc::with_keys_of(enctypes))
+}
+
+/// How often the KDC gave a ticket.
+fn issued(kdc: &Kdc) -> usize {
+    std::fs::read_to_string(kdc.dir().join("kdc.log")).unwrap().matches(": ISSUE").count()
+}
+
+/// A principal with a random key, which is also in this keytab.
+fn keytab(kdc: &Kdc, principal: &str) -> PathBuf {
+    let path = kdc.dir().join(format!("{principal}.keytab"));
+    kdc.admin(&format!("addprinc +requires_preauth -randkey {principal}")).unwrap();
+    kdc.admin(&format!("ktadd -k {} {principal}", path.display())).unwrap();
+    path
 }
 
 async fn keytab_and_password(label: &str, enctypes: &str) {
-    let Some((kdc, broker)) = kdc(label, enctypes) else { return };
-    let mut java = Acceptor::start(&kdc, &broker);
-    let client = kdc.keytab("client", "client.keytab");
-    let gssapi = Gssapi::keytab(format!("client@{REALM}"), client).kdc(kdc.address()).build().unwrap();
+    let Some(kdc) = kdc(label, enctypes) else { return };
+    let mut java = Acceptor::start(&kdc);
+    let (client, address) = (keytab(&kdc, "client"), kdc.address().to_string());
+    let gssapi = Gssapi::keytab(format!("client@{REALM}"), client).kdc(&address).build().unwrap();
     assert_eq!(java.accept(&gssapi).await.unwrap(), format!("client@{REALM}"));
     // A ticket for tickets, and one for the broker; then what was kept is used again.
-    assert_eq!(kdc.issued(), 2);
+    assert_eq!(issued(&kdc), 2);
     for _ in 0..3 {
         assert_eq!(java.accept(&gssapi).await.unwrap(), format!("client@{REALM}"));
     }
-    assert_eq!(kdc.issued(), 2);
+    assert_eq!(issued(&kdc), 2);
 
-    kdc.admin("addprinc -pw hunter2 team/member");
-    let conf = kdc.dir.join("krb5.conf");
-    let gssapi = Gssapi::password("team/member", "hunter2").krb5_conf(conf).build().unwrap();
+    kdc.admin("addprinc +requires_preauth -pw hunter2 team/member").unwrap();
+    let gssapi = Gssapi::password("team/member", "hunter2").krb5_conf(kdc.config()).build().unwrap();
     assert_eq!(java.accept(&gssapi).await.unwrap(), format!("team/member@{REALM}"));
     assert!(!format!("{gssapi:?}").contains("hunter2"));
+    // One that need not prove himself first.
+    let gssapi =
+        Gssapi::password(format!("{CLIENT}@{REALM}"), CLIENT_PASSWORD).kdc(&address).build().unwrap();
+    assert_eq!(java.accept(&gssapi).await.unwrap(), format!("{CLIENT}@{REALM}"));
 }
 
 #[tokio::test]
@@ -129,15 +133,15 @@ async fn java_accepts_us_with_keys_of_sha2() {
 
 #[tokio::test]
 async fn what_goes_wrong_is_told() {
-    let Some((kdc, _)) = kdc("wrong", SHA1) else { return };
-    let client = kdc.keytab("client", "client.keytab");
-    kdc.admin("addprinc -pw hunter2 person");
+    let Some(kdc) = kdc("wrong", SHA1) else { return };
+    let client = keytab(&kdc, "client");
+    kdc.admin("addprinc +requires_preauth -pw hunter2 person").unwrap();
     let peer = |host: &str| Peer { host: host.into(), port: 9092, encrypted: false };
-    let (address, me) = (kdc.address(), format!("client@{REALM}"));
-    let stale = kdc.dir.join("stale.keytab");
+    let (address, me) = (kdc.address().to_string(), format!("client@{REALM}"));
+    let stale = kdc.dir().join("stale.keytab");
     std::fs::copy(&client, &stale).unwrap();
-    let other = kdc.keytab("other", "other.keytab");
-    let absent = kdc.dir.join("absent.keytab");
+    let other = keytab(&kdc, "other");
+    let absent = kdc.dir().join("absent.keytab");
     for (builder, host, says) in [
         (Gssapi::keytab(&me, &client), "unknown.host", "Kerberos error 7: it does not know the service"),
         (Gssapi::keytab(format!("nobody@{REALM}"), &client), "localhost", "it has no key of AES for nobody"),
@@ -167,7 +171,7 @@ async fn what_goes_wrong_is_told() {
         assert!(!error.is_retriable(), "{error:?}");
     }
     // A new key was made, so the old keytab is of no use any more.
-    kdc.admin(&format!("ktadd -k {} client", client.display()));
+    kdc.admin(&format!("ktadd -k {} client", client.display())).unwrap();
     let gssapi = Gssapi::keytab(&me, &stale).kdc(&address).build().unwrap();
     let error = gssapi.begin(&peer("localhost")).await.err().unwrap();
     assert!(error.is_auth(), "{error:?}");

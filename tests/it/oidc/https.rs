@@ -1,6 +1,5 @@
 //! The provider behind TLS: one whose certificate is not good is no provider.
 
-use std::fs;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -45,7 +44,7 @@ async fn certificates_are_verified() {
         match ask(&oidc).await {
             Ok(value) => assert!(good && value == "safe", "{identity:?}"),
             Err(error) => {
-                assert!(!good && error.is_auth() && !error.is_retriable(), "{identity:?}: {error:?}")
+                assert!(!good && error.is_auth() && !error.is_retriable(), "{identity:?}: {error:?}");
             }
         }
         assert_eq!(idp.asked().len(), usize::from(good), "{identity:?}");

@@ -67,12 +67,13 @@ impl Driver {
         if let Some(ticket) = kept.filter(|ticket| is_good(ticket, now)) {
             return Ok(ticket);
         }
-        if let Some(tickets) = tickets.filter(|tickets| is_good(tickets, now))
-            && let Ok(ticket) = self.service_ticket(service, &tickets).await
-        {
-            return Ok(ticket);
+        if let Some(tickets) = tickets.filter(|tickets| is_good(tickets, now)) {
+            match self.service_ticket(service, &tickets).await {
+                // The KDC may have a new key, and refuse what the old one made.
+                Err(error) if error.is_auth() => {}
+                answer => return answer,
+            }
         }
-        // There was none, or the KDC has forgotten its key.
         let tickets = self.first_ticket().await?;
         let ticket = self.service_ticket(service, &tickets).await?;
         self.kept().tickets = Some(tickets);
@@ -157,7 +158,7 @@ impl Driver {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => last = error.within(format_args!("the KDC {kdc}")),
                 Err(_) => {
-                    last = Error::timeout(format!("the KDC {kdc} did not answer within {KDC_TIMEOUT:?}"))
+                    last = Error::timeout(format!("the KDC {kdc} did not answer within {KDC_TIMEOUT:?}"));
                 }
             }
         }

@@ -255,7 +255,7 @@ impl Acceptor {
     }
 
     /// How far it comes with us: the last token, or the error.
-    fn converse(&self, proof: &[u8], layers: &[u8]) -> Result<Vec<u8>> {
+    fn converse(proof: &[u8], layers: &[u8]) -> Result<Vec<u8>> {
         let ticket = Ticket { bytes: b"t".to_vec(), key: key(2), end: 0 };
         let chance = gss::Chance { confounder: [1; 16], key: [6; 32], sequence: u32::MAX };
         let (context, first) = Context::start(&me(), &ticket, NOW, &chance);
@@ -269,7 +269,7 @@ impl Acceptor {
     }
 
     fn result(&self) -> Result<Vec<u8>> {
-        self.converse(&self.proof(), &self.layers())
+        Self::converse(&self.proof(), &self.layers())
     }
 }
 
@@ -309,9 +309,9 @@ fn an_acceptor_that_lies_is_refused() {
     let honest = Acceptor::honest(true);
     let mech = [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 2, 3, 0];
     let refused = der::element(0x60, &[&mech, &refusal(37, b"")]);
-    let error = honest.converse(&refused, b"").unwrap_err();
+    let error = Acceptor::converse(&refused, b"").unwrap_err();
     assert!(error.to_string().contains("the broker answers with Kerberos error 37: its clock"), "{error}");
-    assert!(honest.converse(b"", &honest.layers()).is_err());
+    assert!(Acceptor::converse(b"", &honest.layers()).is_err());
 }
 
 #[test]
@@ -319,19 +319,19 @@ fn broken_tokens_of_an_acceptor_are_errors() {
     let honest = Acceptor::honest(true);
     let (proof, layers) = (honest.proof(), honest.layers());
     for at in 0..proof.len() {
-        assert!(honest.converse(&proof[..at], &layers).is_err(), "{at}");
+        assert!(Acceptor::converse(&proof[..at], &layers).is_err(), "{at}");
         for value in [0, 1, 0x30, 0x7f, 0x80, 0x84, 0xff] {
             let mut broken = proof.clone();
             broken[at] = value;
             // No panic; the version numbers have no meaning, so it need not be an error.
-            drop(honest.converse(&broken, &layers));
+            drop(Acceptor::converse(&broken, &layers));
         }
     }
     for at in 0..layers.len() {
-        assert!(honest.converse(&proof, &layers[..at]).is_err(), "{at}");
+        assert!(Acceptor::converse(&proof, &layers[..at]).is_err(), "{at}");
         let mut broken = layers.clone();
         broken[at] ^= 0x80;
         // The turn is not under the checksum, but then the checksum is not where it was.
-        assert!(honest.converse(&proof, &broken).is_err(), "{at}");
+        assert!(Acceptor::converse(&proof, &broken).is_err(), "{at}");
     }
 }
