@@ -162,9 +162,8 @@ async fn l02_a_request_that_races_closing_ends() {
                 if n % 2 == 0 { ask(&connection).await } else { reach(&pool, Use::General).await }
             });
         }
-        for _ in 0..round {
-            tokio::task::yield_now().await;
-        }
+        // From before the first request to after the last.
+        std::thread::sleep(Duration::from_micros(round * 40));
         pool.close(clock::now() + 5 * SEC).await;
         while let Some(done) =
             tokio::time::timeout(10 * SEC, asking.join_next()).await.expect("each of them ends")
