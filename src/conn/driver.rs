@@ -13,9 +13,10 @@ use tokio::time::Sleep;
 
 use super::connection::{Core, Ended, Reply, Shared};
 use super::handshake::Expected;
-use super::machine::{Machine, Output, after};
+use super::machine::{Machine, Output};
 use super::outbox::Outbox;
 use super::sasl::{Peer, Session};
+use super::time::after;
 use crate::frame::Frames;
 use crate::net::{self, Address, BoxFuture, Dialer, Link, Origin, clock};
 use crate::observe::Event;
@@ -367,9 +368,10 @@ struct Guard(Arc<Shared>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let why = match std::thread::panicking() {
-            true => Error::internal("the connection's task panicked"),
-            false => Error::closed("the client or its runtime has ended"),
+        let why = if std::thread::panicking() {
+            Error::internal("the connection's task panicked")
+        } else {
+            Error::closed("the client or its runtime has ended")
         };
         self.0.finish(why.clone(), false);
         let mut core = self.0.lock();

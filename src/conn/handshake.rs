@@ -171,7 +171,7 @@ impl Handshake {
             Next::Raw(token)
         } else {
             let version = self.versions.version_of(ApiKey::SASL_AUTHENTICATE)?;
-            let request = SaslAuthenticateRequest { auth_bytes: token.into(), ..Default::default() };
+            let request = SaslAuthenticateRequest { auth_bytes: token, ..Default::default() };
             match self.request(&request, version)? {
                 // A token that is short was copied into the request.
                 Next::Request(segments, pending) => {
@@ -226,13 +226,11 @@ impl Handshake {
             self.throttle_ms = answer.throttle_time_ms;
         }
         self.versions = Arc::new(versions);
-        match self.mechanism {
-            Some(_) => self.ask_mechanism(),
-            None => {
-                self.state = State::Idle;
-                Ok(Next::Done(None))
-            }
+        if self.mechanism.is_some() {
+            return self.ask_mechanism();
         }
+        self.state = State::Idle;
+        Ok(Next::Done(None))
     }
 
     fn ask_mechanism(&mut self) -> Result<Next> {
@@ -278,7 +276,7 @@ impl Handshake {
             Ok(lifetime @ 1..) => Some(Duration::from_millis(lifetime).max(LIFETIME_MIN)),
             _ => None,
         };
-        self.challenged(false, rounds, answer.auth_bytes.into())
+        self.challenged(false, rounds, answer.auth_bytes)
     }
 
     fn challenged(&mut self, raw: bool, rounds: u32, token: Bytes) -> Result<Next> {

@@ -16,6 +16,7 @@ mod reconnect;
 /// Who we are, proved to a broker.
 pub mod sasl;
 mod throttle;
+mod time;
 mod versions;
 
 pub(crate) use config::Config;

@@ -159,7 +159,7 @@ impl Model {
     fn go(&mut self) {
         let waiting = self.requests.values().filter(|fate| !fate.done);
         let chosen = self.chance.below(4) as usize;
-        if let Some(fate) = waiting.skip(chosen).next() {
+        if let Some(fate) = { waiting }.nth(chosen) {
             fate.who.gone.store(true, Relaxed);
         }
     }
