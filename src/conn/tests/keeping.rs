@@ -313,3 +313,15 @@ async fn one_who_waits_for_a_broker_that_moves_gets_the_new_connection() {
     pool.set_brokers(at(2), None);
     ask(&waiting.await.unwrap().unwrap()).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn l05_after_a_standstill_answers_that_are_there_count() {
+    let pool = Brokers::good().pool(Config::default()).await;
+    let connection = pool.connection(THERE, Use::General).await.unwrap();
+    let mut asking: BoxFuture<'_, _> = Box::pin(ask(&connection));
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    assert!(asking.as_mut().poll(&mut cx).is_pending());
+    // The broker answers, and the next that the driver sees is an hour later.
+    tokio::time::advance(3600 * SEC).await;
+    asking.await.unwrap();
+}
