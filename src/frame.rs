@@ -82,7 +82,8 @@ impl Frames {
             Some(claim) => (claim + PREFIX).saturating_sub(self.buf.len()),
             None => ROOM_MIN,
         };
-        if self.buf.capacity() - self.buf.len() < wanted.clamp(1, ROOM_MIN) {
+        let too_large = self.buf.is_empty() && self.size > SPARE_BYTES_MAX;
+        if too_large || self.buf.capacity() - self.buf.len() < wanted.clamp(1, ROOM_MIN) {
             self.make_room(wanted);
         }
         &mut self.buf

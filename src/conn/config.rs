@@ -56,12 +56,12 @@ impl Default for Config {
             setup_timeout_max: Duration::from_secs(30),
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(1),
-            idle_max: Duration::from_secs(9 * 60),
+            idle_max: Duration::from_mins(9),
             in_flight_max: 1000,
             parked_max: 100_000,
             early_frame_max: 64 << 10,
             frame_max: 100 << 20,
-            throttle_max: Duration::from_secs(5 * 60),
+            throttle_max: Duration::from_mins(5),
             check_identity: true,
         }
     }

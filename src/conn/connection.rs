@@ -297,7 +297,9 @@ impl Shared {
         };
         machine.submit(reply, prepared, now).map_err(|(_, error)| error)?;
         core.write_now(now);
-        while let Some(reply) = core.machine.as_mut().and_then(Machine::poll_sent) {
+        let sent: Vec<Reply> = core.take_sent().collect();
+        drop(core);
+        for reply in sent {
             drop(reply.send(Ok(None)));
         }
         Ok(answer)
@@ -344,6 +346,11 @@ impl Core {
         if full || late || self.broken.is_some() || machine.has_output() {
             self.wake_driver();
         }
+    }
+
+    /// Who waits for a request that has no answer, and is on its way now. To be told without the lock.
+    pub(super) fn take_sent(&mut self) -> impl Iterator<Item = Reply> {
+        std::iter::from_fn(|| self.machine.as_mut()?.poll_sent())
     }
 
     pub(super) fn wake_driver(&mut self) {

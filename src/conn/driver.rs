@@ -12,9 +12,10 @@ use tokio::time::Sleep;
 
 use super::connection::{Core, Ended, Reply, Shared};
 use super::handshake::Expected;
-use super::machine::{Machine, Output, after};
+use super::machine::{Machine, Output};
 use super::outbox::Outbox;
 use super::sasl::{Peer, Session};
+use super::time::after;
 use crate::frame::Frames;
 use crate::net::{self, Address, BoxFuture, Dialer, Link, Origin, clock};
 use crate::observe::Event;
@@ -97,6 +98,7 @@ async fn open(shared: &Arc<Shared>, start: Start) -> Result<Driver> {
         said_at: began,
         last_read: began,
         outputs: Vec::new(),
+        sent: Vec::new(),
     })
 }
 
@@ -125,6 +127,8 @@ struct Driver {
     last_read: Instant,
     /// Empty between turns; kept for its memory.
     outputs: Vec<Output<Reply>>,
+    /// Those whose requests have left and have no answer; likewise.
+    sent: Vec<Reply>,
 }
 
 impl Future for Driver {
@@ -141,6 +145,9 @@ impl Future for Driver {
             let now = clock::now();
             let mut outputs = std::mem::take(&mut this.outputs);
             this.turn(read, now, turn == TURNS_MAX, cx, &mut outputs);
+            for reply in this.sent.drain(..) {
+                drop(reply.send(Ok(None)));
+            }
             for output in outputs.drain(..) {
                 news = true;
                 if this.act(output) {
@@ -233,10 +240,8 @@ impl Driver {
             core.armed = Some(due);
             self.timer.as_mut().reset(due.into());
         }
-        while let Some(reply) = machine.poll_sent() {
-            drop(reply.send(Ok(None)));
-        }
         outputs.extend(std::iter::from_fn(|| machine.poll_output()));
+        self.sent.extend(core.take_sent());
         if let Some(Output::Dead { why, old }) = outputs.last() {
             // Seen by all from now on, before anyone hears of it: nobody counts on a dead connection.
             let why = why.clone().with_broker(&self.shared.broker);
@@ -364,9 +369,10 @@ struct Guard(Arc<Shared>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let why = match std::thread::panicking() {
-            true => Error::internal("the connection's task panicked"),
-            false => Error::closed("the client or its runtime has ended"),
+        let why = if std::thread::panicking() {
+            Error::internal("the connection's task panicked")
+        } else {
+            Error::closed("the client or its runtime has ended")
         };
         self.0.finish(why.clone(), false);
         let mut core = self.0.lock();

@@ -219,13 +219,11 @@ impl Handshake {
             self.throttle_ms = answer.throttle_time_ms;
         }
         self.versions = Arc::new(versions);
-        match self.mechanism {
-            Some(_) => self.ask_mechanism(),
-            None => {
-                self.state = State::Idle;
-                Ok(Next::Done(None))
-            }
+        if self.mechanism.is_some() {
+            return self.ask_mechanism();
         }
+        self.state = State::Idle;
+        Ok(Next::Done(None))
     }
 
     fn ask_mechanism(&mut self) -> Result<Next> {

@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use super::config::Config;
 use super::handshake::{Expected, Handshake, Next};
+use super::time::{after, earlier};
 use super::versions::Versions;
 use crate::frame::{Answer, Pending};
 use crate::wire::{ApiKey, HiddenBytes, Segments};
@@ -560,10 +561,11 @@ impl<W: Waiter> Machine<W> {
         let opening = matches!(self.phase, Phase::Opening { .. });
         let broke = why.is_io() || why.is_malformed();
         let old = opening && broke && self.handshake.asks_versions();
-        let why = match why.is_io() && self.handshake.wants_raw() {
+        let why = if why.is_io() && self.handshake.wants_raw() {
             // Brokers before 1.0 cannot say no in words.
-            true => why.within("while authenticating, which may have been refused"),
-            false => why,
+            why.within("while authenticating, which may have been refused")
+        } else {
+            why
         };
         self.phase = Phase::Dead;
         self.transmit.clear();
@@ -591,19 +593,6 @@ fn lost(why: &Error) -> Error {
 #[cold]
 fn waited_too_long() -> Error {
     Error::timeout("waiting for the connection to take the request")
-}
-
-/// `now` and `time` together, or a time that nobody lives to see.
-pub(super) fn after(now: Instant, time: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
-    now.checked_add(time).unwrap_or_else(|| now + FAR)
-}
-
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }
 
 #[cfg(test)]

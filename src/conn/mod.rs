@@ -15,6 +15,7 @@ mod pool;
 mod reconnect;
 pub mod sasl;
 mod throttle;
+mod time;
 mod versions;
 
 pub(crate) use config::Config;

@@ -58,16 +58,13 @@ impl Outbox {
 
     fn poll_write_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let writer = Pin::new(&mut self.writer);
-        match self.pieces.len() {
-            1 => writer.poll_write(cx, self.pieces.front().map_or(&[], |piece| piece)),
-            _ => {
-                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-                let filled =
-                    slices.iter_mut().zip(&self.pieces).map(|(slice, piece)| *slice = IoSlice::new(piece));
-                let count = filled.count();
-                writer.poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
-            }
+        if let (Some(piece), 1) = (self.pieces.front(), self.pieces.len()) {
+            return writer.poll_write(cx, piece);
         }
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let filled = slices.iter_mut().zip(&self.pieces).map(|(slice, piece)| *slice = IoSlice::new(piece));
+        let count = filled.count();
+        writer.poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
     }
 
     fn advance(&mut self, mut written: usize) {

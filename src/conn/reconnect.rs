@@ -16,7 +16,7 @@ impl Reconnect {
     pub(super) fn failed(&mut self, config: &Config, chance: u64, now: Instant) {
         let wait = doubled(config.backoff, self.failures, config.backoff_max);
         // Between four and six fifths of it.
-        let wait = wait.mul_f64(0.8 + (chance % 1000) as f64 * 0.0004);
+        let wait = wait.mul_f64(0.8 + f64::from((chance % 1000) as u32) * 0.0004);
         self.failures = self.failures.saturating_add(1);
         self.not_before = now.checked_add(wait);
     }

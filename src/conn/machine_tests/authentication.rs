@@ -65,7 +65,7 @@ fn b40_rounds_and_tokens_are_bounded() {
 
     let mut bed = begun(Config::default());
     bed.respond::<SaslHandshakeRequest>(&mechanisms(&["FAKE"]));
-    bed.say(Some(&[0; (64 << 10) + 1]));
+    bed.say(Some(&vec![0; (64 << 10) + 1]));
     assert!(bed.why().is_limit() && bed.sent.is_empty());
 }
 
@@ -115,7 +115,7 @@ fn raw_tokens_are_carried_to_old_brokers() {
         bed.say(Some(&[round; 3]));
         assert_eq!(bed.sent.pop_front().unwrap()[..], [0, 0, 0, 3, round, round, round]);
         // The last token of a broker may be empty.
-        bed.frame(Bytes::copy_from_slice(&[&[round][..], &[]][usize::from(round) - 1]));
+        bed.frame(Bytes::copy_from_slice([&[round][..], &[]][usize::from(round) - 1]));
         assert_eq!(bed.respond.len(), usize::from(round));
     }
     bed.say(None);

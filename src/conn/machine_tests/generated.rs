@@ -75,12 +75,12 @@ impl Model {
     fn step(&mut self) {
         match self.chance.below(100) {
             0..=34 => self.submit(),
-            35..=64 => self.answer(),
-            65..=69 => self.throttle(),
-            70..=74 => self.say(),
-            75..=79 => self.go(),
-            80..=84 => self.toggle_socket(),
-            85..=86 => self.wait(20_000),
+            35..=66 => self.answer(),
+            67..=69 => self.throttle(),
+            70..=77 => self.say(),
+            78..=80 => self.go(),
+            81..=84 => self.toggle_socket(),
+            85 => self.wait(20_000),
             _ => self.wait(400),
         }
         self.check();
@@ -159,7 +159,7 @@ impl Model {
     fn go(&mut self) {
         let waiting = self.requests.values().filter(|fate| !fate.done);
         let chosen = self.chance.below(4) as usize;
-        if let Some(fate) = waiting.skip(chosen).next() {
+        if let Some(fate) = { waiting }.nth(chosen) {
             fate.who.gone.store(true, Relaxed);
         }
     }

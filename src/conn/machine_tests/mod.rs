@@ -1,5 +1,7 @@
 //! The machine against a scripted broker, which reads what is transmitted and answers when a test says so.
 
+#![allow(clippy::unchecked_time_subtraction, reason = "times in tests are what they are")]
+
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::*;

@@ -162,8 +162,9 @@ async fn l02_a_request_that_races_closing_ends() {
                 if n % 2 == 0 { ask(&connection).await } else { reach(&pool, Use::General).await }
             });
         }
-        for _ in 0..round {
-            tokio::task::yield_now().await;
+        // From before the first request to after the last.
+        for _ in 0..round * 500 {
+            std::hint::spin_loop();
         }
         pool.close(clock::now() + 5 * SEC).await;
         while let Some(done) =

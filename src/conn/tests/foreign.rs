@@ -1,6 +1,7 @@
 //! Peers that are no brokers, or hardly.
 
 use super::*;
+use crate::messages::metadata::MetadataResponseBroker;
 
 async fn why_not(config: Config, brokers: &Brokers) -> Error {
     let pool = brokers.pool(config).await;
@@ -94,14 +95,15 @@ async fn b04_before_a_broker_has_accepted_us_answers_are_small() {
         let mut peer = Peer::new(stream);
         peer.tell_versions().await;
         let asked = peer.next().await.unwrap();
-        let cluster_id = Some("x".repeat(100_000).as_str().into());
-        let response = MetadataResponse { cluster_id, ..Default::default() };
+        let host = "x".repeat(30_000).as_str().into();
+        let broker = MetadataResponseBroker { host, ..Default::default() };
+        let response = MetadataResponse { brokers: vec![broker; 5], ..Default::default() };
         peer.answer::<MetadataRequest>(&asked, &response).await;
         peer.next().await;
     });
     let pool = brokers.pool(Config::default()).await;
     let answer = reach(&pool, Use::General).await.unwrap();
-    assert_eq!(answer.cluster_id.unwrap().len(), 100_000);
+    assert_eq!(answer.brokers.len(), 5);
 }
 
 #[tokio::test(start_paused = true)]
