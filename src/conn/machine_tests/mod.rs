@@ -50,7 +50,7 @@ impl Mechanism for Fake {
         false
     }
     fn begin<'a>(&'a self, _: &'a Peer) -> BoxFuture<'a, Result<Box<dyn Session>>> {
-        Box::pin(async { Err(Error::internal("the machine begins no session")) })
+        Box::pin(std::future::ready(Err(Error::internal("the machine begins no session"))))
     }
 }
 
@@ -76,7 +76,7 @@ struct Bed {
 
 impl Bed {
     fn start(config: Config, expected: Expected, version: i16) -> Self {
-        let now = Instant::now();
+        let now = crate::net::clock::now();
         let machine = Machine::start(Arc::new(config), expected, version, now + 10 * SEC, 5, now).unwrap();
         let mut bed = Self {
             machine,
