@@ -133,8 +133,9 @@ async fn a_broker_that_left_is_no_more_listed() {
 async fn a_task_that_panics_hangs_nobody() {
     let fake = Fake::new();
     let cluster = cluster(&fake);
-    fake.fail(1, ApiKey::METADATA, &[Fault::Panic]);
+    cluster.connect().await.unwrap();
     for id in 1..=3 {
+        fake.fail(id, ApiKey::METADATA, &[Fault::Panic]);
         fake.fail(id, ApiKey::FIND_COORDINATOR, &[Fault::Panic]);
     }
     let started = clock::now();
