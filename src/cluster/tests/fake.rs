@@ -32,7 +32,7 @@ use crate::{Error, ErrorCode, Result};
 const LATENCY: Duration = Duration::from_millis(1);
 
 /// What goes wrong with one request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Fault {
     /// The connection breaks before the request is sent.
     Refused,
@@ -64,6 +64,8 @@ pub(super) struct World {
     /// Answers that said that something is elsewhere.
     pub(super) misplaced: usize,
     pub(super) addresses: BTreeMap<i32, Address>,
+    /// Leaders say that they are none.
+    pub(super) quarrel: bool,
     /// An answer to a request for all topics that was made before, so that making it takes no time.
     pub(super) prepared: Option<MetadataResponse>,
 }
@@ -272,7 +274,7 @@ impl World {
         let at = self.topics.get(topic).and_then(|partitions| partitions.get(index as usize)).copied();
         match at {
             None => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, (-1, -1)),
-            Some(leader) if leader.0 == broker => (ErrorCode::NONE, leader),
+            Some(leader) if leader.0 == broker && !self.quarrel => (ErrorCode::NONE, leader),
             Some(leader) => {
                 self.misplaced += 1;
                 (ErrorCode::NOT_LEADER_OR_FOLLOWER, leader)

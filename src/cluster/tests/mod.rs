@@ -101,7 +101,7 @@ async fn a_leader_that_moved_is_found_with_one_refresh() {
     fake.world().topics.get_mut("a").unwrap()[0] = (3, 1);
     let before = fake.count(ApiKey::METADATA);
     assert_eq!(ask(&cluster, "a", &[0, 1]).await.unwrap(), [(0, NONE, 100), (1, NONE, 101)]);
-    assert_eq!((fake.world().misplaced, fake.count(ApiKey::METADATA)), (1, before + 1));
+    assert_eq!((fake.count(ApiKey::METADATA), fake.world().misplaced), (before + 1, 1));
     // The partition that was answered was not asked for again.
     assert_eq!(fake.count(ApiKey::LIST_OFFSETS), 4);
 }
@@ -134,7 +134,7 @@ async fn g06_a_coordinator_that_moved_is_looked_up_again() {
     let response = cluster.request(describe(&ids), &Options::default()).await.unwrap();
     assert!(response.groups.iter().all(|group| group.error_code == 0));
     assert_eq!(response.groups.len(), 2);
-    assert_eq!((fake.world().misplaced, fake.count(ApiKey::FIND_COORDINATOR)), (1, 2));
+    assert_eq!((fake.count(ApiKey::FIND_COORDINATOR), fake.world().misplaced), (2, 1));
     let at = cluster.coordinator(Lookup::Group, &"g1".into(), clock::now() + SECOND).await.unwrap();
     assert_eq!(at, 2);
 }
