@@ -21,7 +21,6 @@ mod versions;
 pub(crate) use config::Config;
 pub(crate) use connection::{Connection, Patience};
 pub(crate) use pool::{Pool, Target};
-pub(crate) use versions::Pins;
 pub use versions::Versions;
 
 #[cfg(test)]

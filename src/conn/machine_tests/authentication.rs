@@ -276,7 +276,7 @@ fn b40_tokens_are_overwritten_when_they_have_left() {
     for len in [5, 5000] {
         let mut bed = begun(Config::default());
         bed.respond::<SaslHandshakeRequest>(&mechanisms(&["FAKE"]));
-        bed.machine.handle_said(Ok(Some(&vec![b's'; len])), bed.now);
+        bed.machine.handle_said(Ok(Some(Secret::from(vec![b's'; len]))), bed.now);
         let segments = bed.machine.poll_transmit().unwrap();
         let pieces: Vec<Bytes> = segments.iter().filter(|piece| piece.contains(&b's')).collect();
         drop(segments);

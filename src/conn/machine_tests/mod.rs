@@ -15,7 +15,7 @@ use crate::messages::metadata::{MetadataRequest, MetadataResponse};
 use crate::messages::sasl_authenticate::{SaslAuthenticateRequest, SaslAuthenticateResponse};
 use crate::messages::sasl_handshake::{SaslHandshakeRequest, SaslHandshakeResponse};
 use crate::net::BoxFuture;
-use crate::wire::{Decode, Encode, Message, Reader, Request};
+use crate::wire::{Encode, Message, Request};
 
 mod authentication;
 mod generated;
@@ -138,7 +138,7 @@ impl Bed {
                 }
                 Output::Failed(who, error) => self.done.push((who.id, Some(error))),
                 Output::Begin => self.begin += 1,
-                Output::Respond(token) => self.respond.push(token),
+                Output::Respond(token) => self.respond.push(token.into_bytes()),
                 Output::Authenticated { again } => self.authenticated.push(again),
                 Output::Ready(versions) => self.ready = Some(versions),
                 Output::Dead { why, old } => self.dead = Some((why, old)),
@@ -179,7 +179,7 @@ impl Bed {
     }
 
     fn say(&mut self, token: Option<&[u8]>) {
-        self.machine.handle_said(Ok(token), self.now);
+        self.machine.handle_said(Ok(token.map(Secret::from)), self.now);
         self.drain();
     }
 

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Du
 use super::script::{Asked, mechanisms, versions};
 use super::*;
 use crate::frame::Frames;
-use crate::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use crate::messages::api_versions::ApiVersionsRequest;
 use crate::messages::metadata::{MetadataRequest, MetadataResponse};
 use crate::net::{Address, BoxFuture, Connect, Dialer, Transport, clock};
 use crate::observe::{Event, Hub, Use};
