@@ -14,7 +14,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "the client takes what it needs")]
+mod client;
+#[cfg(feature = "client")]
+#[allow(dead_code, unused_imports, reason = "the client takes what it needs")]
 mod cluster;
 #[cfg(feature = "client")]
 pub mod conn;
@@ -46,6 +48,8 @@ mod secret;
 )]
 mod wire;
 
+#[cfg(feature = "client")]
+pub use client::{Broker, Builder, Client};
 pub use error::{Error, Result};
 pub use error_code::ErrorCode;
 #[cfg(feature = "client")]
