@@ -8,7 +8,7 @@ use super::split::Routed;
 use crate::conn::{Connection, Patience, Pool, Target};
 use crate::net::Address;
 use crate::observe::Use;
-use crate::wire::{ApiKey, Decode, Encode, Request, Str};
+use crate::wire::{ApiKey, Str};
 use crate::{ErrorCode, Result};
 
 /// All brokers, by connections to them.
@@ -39,9 +39,7 @@ pub(crate) trait Link: Send + Sync {
         request: &R,
         version: i16,
         deadline: Instant,
-    ) -> impl Future<Output = Result<R::Response>> + Send
-    where
-        R: Request<Response: Decode> + Encode;
+    ) -> impl Future<Output = Result<R::Response>> + Send;
 }
 
 impl Brokers for Pool {

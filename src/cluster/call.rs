@@ -207,7 +207,9 @@ impl<P: Brokers> Cluster<P> {
                 }
             }
             let (topics, stale) = (std::mem::take(&mut view.topics), view.stale);
-            topics.into_iter().for_each(|topic| metadata.handle_want(topic, now));
+            for topic in topics {
+                metadata.handle_want(topic, now);
+            }
             if stale && !metadata.has_added() {
                 metadata.handle_stale(now);
             }

@@ -19,7 +19,7 @@ pub(crate) struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            api_timeout: Duration::from_secs(60),
+            api_timeout: Duration::from_mins(1),
             lookup_timeout: Duration::from_secs(10),
             metadata: machine::Config::default(),
         }

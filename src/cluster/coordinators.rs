@@ -18,7 +18,7 @@ use crate::{Error, ErrorCode};
 const KEPT_MAX: usize = 10_000;
 
 /// A key that nobody asked for during this time is not looked up again.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Keys of one request at most.
 const BATCH_MAX: usize = 1000;

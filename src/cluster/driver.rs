@@ -232,7 +232,9 @@ impl<P: Brokers> Inner<P> {
         if earlier {
             self.kick.notify_one();
         }
-        events.iter().for_each(|event| self.hub.tell(event));
+        for event in &events {
+            self.hub.tell(event);
+        }
         if moved {
             self.changed.send_modify(|count| *count += 1);
         }

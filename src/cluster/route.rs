@@ -32,86 +32,105 @@ pub(crate) enum Route {
     Connection,
 }
 
+/// The table.
+const TABLE: [(Route, &[ApiKey]); 11] = [
+    (
+        Route::Leader,
+        &[
+            ApiKey::PRODUCE,
+            ApiKey::FETCH,
+            ApiKey::LIST_OFFSETS,
+            ApiKey::OFFSET_FOR_LEADER_EPOCH,
+            ApiKey::DELETE_RECORDS,
+            ApiKey::DESCRIBE_PRODUCERS,
+            ApiKey::WRITE_TXN_MARKERS,
+            ApiKey::SHARE_FETCH,
+            ApiKey::SHARE_ACKNOWLEDGE,
+        ],
+    ),
+    (
+        Route::Coordinator(Lookup::Group),
+        &[
+            ApiKey::OFFSET_COMMIT,
+            ApiKey::OFFSET_FETCH,
+            ApiKey::OFFSET_DELETE,
+            ApiKey::TXN_OFFSET_COMMIT,
+            ApiKey::JOIN_GROUP,
+            ApiKey::SYNC_GROUP,
+            ApiKey::HEARTBEAT,
+            ApiKey::LEAVE_GROUP,
+            ApiKey::DESCRIBE_GROUPS,
+            ApiKey::DELETE_GROUPS,
+            ApiKey::CONSUMER_GROUP_HEARTBEAT,
+            ApiKey::CONSUMER_GROUP_DESCRIBE,
+            ApiKey::SHARE_GROUP_HEARTBEAT,
+            ApiKey::SHARE_GROUP_DESCRIBE,
+            ApiKey::DESCRIBE_SHARE_GROUP_OFFSETS,
+            ApiKey::ALTER_SHARE_GROUP_OFFSETS,
+            ApiKey::DELETE_SHARE_GROUP_OFFSETS,
+            ApiKey::STREAMS_GROUP_DESCRIBE,
+        ],
+    ),
+    (
+        Route::Coordinator(Lookup::Transaction),
+        &[
+            ApiKey::ADD_PARTITIONS_TO_TXN,
+            ApiKey::ADD_OFFSETS_TO_TXN,
+            ApiKey::END_TXN,
+            ApiKey::DESCRIBE_TRANSACTIONS,
+        ],
+    ),
+    (Route::CoordinatorIfTransactional, &[ApiKey::INIT_PRODUCER_ID]),
+    (Route::Each, &[ApiKey::LIST_GROUPS, ApiKey::LIST_TRANSACTIONS, ApiKey::DESCRIBE_LOG_DIRS]),
+    (Route::Resource, &[ApiKey::DESCRIBE_CONFIGS, ApiKey::ALTER_CONFIGS, ApiKey::INCREMENTAL_ALTER_CONFIGS]),
+    (Route::Named, &[ApiKey::ALTER_REPLICA_LOG_DIRS]),
+    (Route::Same, &[ApiKey::GET_TELEMETRY_SUBSCRIPTIONS, ApiKey::PUSH_TELEMETRY]),
+    (Route::Connection, &[ApiKey::SASL_HANDSHAKE, ApiKey::SASL_AUTHENTICATE]),
+    (
+        Route::Controller,
+        &[
+            ApiKey::CREATE_TOPICS,
+            ApiKey::DELETE_TOPICS,
+            ApiKey::CREATE_PARTITIONS,
+            ApiKey::ELECT_LEADERS,
+            ApiKey::ALTER_PARTITION_REASSIGNMENTS,
+            ApiKey::LIST_PARTITION_REASSIGNMENTS,
+            ApiKey::CREATE_ACLS,
+            ApiKey::DELETE_ACLS,
+            ApiKey::ALTER_CLIENT_QUOTAS,
+            ApiKey::DESCRIBE_USER_SCRAM_CREDENTIALS,
+            ApiKey::ALTER_USER_SCRAM_CREDENTIALS,
+            ApiKey::UPDATE_FEATURES,
+            ApiKey::CREATE_DELEGATION_TOKEN,
+            ApiKey::RENEW_DELEGATION_TOKEN,
+            ApiKey::EXPIRE_DELEGATION_TOKEN,
+            ApiKey::UNREGISTER_BROKER,
+            ApiKey::UNREGISTER_CONTROLLER,
+            ApiKey::ADD_RAFT_VOTER,
+            ApiKey::REMOVE_RAFT_VOTER,
+        ],
+    ),
+    (
+        Route::Any,
+        &[
+            ApiKey::METADATA,
+            ApiKey::FIND_COORDINATOR,
+            ApiKey::API_VERSIONS,
+            ApiKey::DESCRIBE_ACLS,
+            ApiKey::DESCRIBE_CLIENT_QUOTAS,
+            ApiKey::DESCRIBE_DELEGATION_TOKEN,
+            ApiKey::DESCRIBE_CLUSTER,
+            ApiKey::DESCRIBE_QUORUM,
+            ApiKey::DESCRIBE_TOPIC_PARTITIONS,
+            ApiKey::LIST_CONFIG_RESOURCES,
+        ],
+    ),
+];
+
 impl Route {
     /// Who answers that API; none if only brokers send it, or Kafka 4.4 does not have it.
     pub(crate) fn of(api: ApiKey) -> Option<Self> {
-        Some(match api {
-            ApiKey::PRODUCE
-            | ApiKey::FETCH
-            | ApiKey::LIST_OFFSETS
-            | ApiKey::OFFSET_FOR_LEADER_EPOCH
-            | ApiKey::DELETE_RECORDS
-            | ApiKey::DESCRIBE_PRODUCERS
-            | ApiKey::WRITE_TXN_MARKERS
-            | ApiKey::SHARE_FETCH
-            | ApiKey::SHARE_ACKNOWLEDGE => Self::Leader,
-
-            ApiKey::OFFSET_COMMIT
-            | ApiKey::OFFSET_FETCH
-            | ApiKey::OFFSET_DELETE
-            | ApiKey::TXN_OFFSET_COMMIT
-            | ApiKey::JOIN_GROUP
-            | ApiKey::SYNC_GROUP
-            | ApiKey::HEARTBEAT
-            | ApiKey::LEAVE_GROUP
-            | ApiKey::DESCRIBE_GROUPS
-            | ApiKey::DELETE_GROUPS
-            | ApiKey::CONSUMER_GROUP_HEARTBEAT
-            | ApiKey::CONSUMER_GROUP_DESCRIBE
-            | ApiKey::SHARE_GROUP_HEARTBEAT
-            | ApiKey::SHARE_GROUP_DESCRIBE
-            | ApiKey::DESCRIBE_SHARE_GROUP_OFFSETS
-            | ApiKey::ALTER_SHARE_GROUP_OFFSETS
-            | ApiKey::DELETE_SHARE_GROUP_OFFSETS
-            | ApiKey::STREAMS_GROUP_DESCRIBE => Self::Coordinator(Lookup::Group),
-
-            ApiKey::ADD_PARTITIONS_TO_TXN
-            | ApiKey::ADD_OFFSETS_TO_TXN
-            | ApiKey::END_TXN
-            | ApiKey::DESCRIBE_TRANSACTIONS => Self::Coordinator(Lookup::Transaction),
-            ApiKey::INIT_PRODUCER_ID => Self::CoordinatorIfTransactional,
-
-            ApiKey::LIST_GROUPS | ApiKey::LIST_TRANSACTIONS | ApiKey::DESCRIBE_LOG_DIRS => Self::Each,
-
-            ApiKey::DESCRIBE_CONFIGS | ApiKey::ALTER_CONFIGS | ApiKey::INCREMENTAL_ALTER_CONFIGS => {
-                Self::Resource
-            }
-            ApiKey::ALTER_REPLICA_LOG_DIRS => Self::Named,
-            ApiKey::GET_TELEMETRY_SUBSCRIPTIONS | ApiKey::PUSH_TELEMETRY => Self::Same,
-            ApiKey::SASL_HANDSHAKE | ApiKey::SASL_AUTHENTICATE => Self::Connection,
-
-            ApiKey::CREATE_TOPICS
-            | ApiKey::DELETE_TOPICS
-            | ApiKey::CREATE_PARTITIONS
-            | ApiKey::ELECT_LEADERS
-            | ApiKey::ALTER_PARTITION_REASSIGNMENTS
-            | ApiKey::LIST_PARTITION_REASSIGNMENTS
-            | ApiKey::CREATE_ACLS
-            | ApiKey::DELETE_ACLS
-            | ApiKey::ALTER_CLIENT_QUOTAS
-            | ApiKey::DESCRIBE_USER_SCRAM_CREDENTIALS
-            | ApiKey::ALTER_USER_SCRAM_CREDENTIALS
-            | ApiKey::UPDATE_FEATURES
-            | ApiKey::CREATE_DELEGATION_TOKEN
-            | ApiKey::RENEW_DELEGATION_TOKEN
-            | ApiKey::EXPIRE_DELEGATION_TOKEN
-            | ApiKey::UNREGISTER_BROKER
-            | ApiKey::UNREGISTER_CONTROLLER
-            | ApiKey::ADD_RAFT_VOTER
-            | ApiKey::REMOVE_RAFT_VOTER => Self::Controller,
-
-            ApiKey::METADATA
-            | ApiKey::FIND_COORDINATOR
-            | ApiKey::API_VERSIONS
-            | ApiKey::DESCRIBE_ACLS
-            | ApiKey::DESCRIBE_CLIENT_QUOTAS
-            | ApiKey::DESCRIBE_DELEGATION_TOKEN
-            | ApiKey::DESCRIBE_CLUSTER
-            | ApiKey::DESCRIBE_QUORUM
-            | ApiKey::DESCRIBE_TOPIC_PARTITIONS
-            | ApiKey::LIST_CONFIG_RESOURCES => Self::Any,
-            _ => return None,
-        })
+        TABLE.iter().find(|(_, apis)| apis.contains(&api)).map(|(route, _)| *route)
     }
 }
 

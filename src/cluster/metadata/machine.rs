@@ -43,11 +43,11 @@ pub(crate) struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_age: Duration::from_secs(300),
-            max_idle: Duration::from_secs(300),
+            max_age: Duration::from_mins(5),
+            max_idle: Duration::from_mins(5),
             backoff: Backoff::default(),
             rebootstrap: true,
-            rebootstrap_trigger: Duration::from_secs(300),
+            rebootstrap_trigger: Duration::from_mins(5),
             auto_create_topics: false,
             forget_after: Duration::from_secs(30),
         }
@@ -172,15 +172,14 @@ impl Machine {
     /// Somebody uses that topic. Wanted is it from now on until it was not used for `max_idle`.
     pub(crate) fn handle_want(&mut self, topic: TopicKey, now: Instant) {
         let until = now + self.config.max_idle;
-        match self.wanted.get_mut(&topic) {
-            Some(known) => *known = until,
-            None => {
-                if !self.all {
-                    self.added.insert(topic.clone(), now);
-                }
-                self.wanted.insert(topic, until);
-            }
+        if let Some(known) = self.wanted.get_mut(&topic) {
+            *known = until;
+            return;
         }
+        if !self.all {
+            self.added.insert(topic.clone(), now);
+        }
+        self.wanted.insert(topic, until);
     }
 
     /// All topics are wanted, for good.

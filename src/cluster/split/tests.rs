@@ -9,6 +9,7 @@ use crate::cluster::coordinators::Said;
 use crate::cluster::metadata::Broker;
 use crate::cluster::metadata::index::{Scope, index};
 use crate::messages::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnTransaction};
+use crate::messages::create_topics::{CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse};
 use crate::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use crate::messages::delete_topics::DeleteTopicsRequest;
 use crate::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
@@ -137,6 +138,7 @@ fn list(topics: &[(&str, &[i32])]) -> ListOffsetsRequest {
 }
 
 /// An answer with partitions of index, error and offset.
+#[allow(clippy::type_complexity, reason = "written out once")]
 fn listed(topics: &[(&str, &[(i32, ErrorCode, i64)])]) -> ListOffsetsResponse {
     let partition = |(index, code, offset): &(i32, ErrorCode, i64)| ListOffsetsPartitionResponse {
         partition_index: *index,
@@ -514,9 +516,9 @@ fn config_resources_of_a_broker_go_to_it() {
 #[test]
 fn what_is_whole_goes_to_one_place() {
     use crate::messages::{
-        alter_replica_log_dirs::AlterReplicaLogDirsRequest, create_topics::CreateTopicsRequest,
-        describe_cluster::DescribeClusterRequest, heartbeat::HeartbeatRequest,
-        init_producer_id::InitProducerIdRequest, push_telemetry::PushTelemetryRequest,
+        alter_replica_log_dirs::AlterReplicaLogDirsRequest, describe_cluster::DescribeClusterRequest,
+        heartbeat::HeartbeatRequest, init_producer_id::InitProducerIdRequest,
+        push_telemetry::PushTelemetryRequest,
     };
     let mut small = Small::new();
     assert_eq!(small.spot(CreateTopicsRequest::default()), at(2));
@@ -556,7 +558,6 @@ fn what_is_whole_is_sent_again_if_nothing_was_done() {
         assert_eq!(answer.is_none(), again);
     }
     // What creates is not done twice where some of it was done.
-    use crate::messages::create_topics::{CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse};
     let topic =
         |code: ErrorCode| CreatableTopicResult { error_code: code.0, ..CreatableTopicResult::default() };
     for (codes, again) in [([LATER, LATER], true), ([NONE, LATER], false)] {

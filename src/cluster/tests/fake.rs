@@ -87,7 +87,7 @@ impl Fake {
     }
 
     pub(super) fn fail(&self, broker: i32, api: ApiKey, faults: &[Fault]) {
-        self.world().faults.entry((broker, api)).or_default().extend(faults.iter().cloned());
+        self.world().faults.entry((broker, api)).or_default().extend(faults.iter().copied());
     }
 
     /// How many requests of an API have reached a broker.
@@ -253,8 +253,8 @@ impl World {
             let (node_id, error_code) = find(&request.key);
             let (host, port) = ("b".into(), 9000 + node_id);
             return FindCoordinatorResponse {
-                node_id,
                 error_code,
+                node_id,
                 host,
                 port,
                 ..FindCoordinatorResponse::default()

@@ -41,9 +41,9 @@ async fn ten_thousand_topics_do_not_stall_the_executor() {
     for round in 0..5 {
         // Each time all leaders have moved, so that nothing can be kept.
         for partitions in fake.world().topics.values_mut() {
-            partitions
-                .iter_mut()
-                .for_each(|(leader, epoch)| (*leader, *epoch) = (*leader % 3 + 1, round + 1));
+            for (leader, epoch) in partitions {
+                (*leader, *epoch) = (*leader % 3 + 1, round + 1);
+            }
         }
         fake.world().prepare_metadata();
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));

@@ -3,6 +3,7 @@
 use super::*;
 use crate::cluster::metadata::hints::{Hints, apply};
 use crate::cluster::metadata::{Leader, TopicKey};
+use crate::wire::Str;
 
 #[test]
 fn an_answer_is_looked_up_by_name_and_by_id() {
@@ -14,7 +15,7 @@ fn an_answer_is_looked_up_by_name_and_by_id() {
     assert_eq!(snapshot.leader(&TopicKey::Id(id(1)), 0), Leader::Known { broker: 1, epoch: 5 });
     assert_eq!(snapshot.leader(&"a".into(), 2), Leader::Unknown);
     assert_eq!(snapshot.leader(&"c".into(), 0), Leader::Unknown);
-    assert_eq!((snapshot.controller, snapshot.cluster_id().map(|id| id.as_str())), (Some(1), Some("c")));
+    assert_eq!((snapshot.controller, snapshot.cluster_id().map(Str::as_str)), (Some(1), Some("c")));
     assert_eq!(snapshot.brokers().map(|broker| broker.id).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(grown.rejected, 0);
 }

@@ -11,8 +11,8 @@ use crate::messages::metadata::{
 };
 use crate::wire::{Ints, Uuid};
 
+mod asking;
 mod indexing;
-mod machine;
 mod model;
 
 const FORGET: Duration = Duration::from_secs(30);
