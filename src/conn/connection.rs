@@ -18,10 +18,13 @@ use super::outbox::Outbox;
 use super::throttle;
 use super::versions::Versions;
 use crate::frame::{Answer, Pending, encode_request};
-use crate::net::{self, clock};
+use crate::net::{self, clock, task};
 use crate::observe::{Event, Hub, Use};
-use crate::wire::{Decode, Encode, Message, Request, Segments};
+use crate::wire::{ApiKey, Decode, Encode, Message, Request, Segments};
 use crate::{Error, Result};
+
+/// An answer of so many bytes is decoded on a thread where that holds nobody up.
+const DECODE_APART_FROM: usize = 128 << 10;
 
 /// Where an answer goes.
 pub(super) type Reply = oneshot::Sender<Result<Option<Answer>>>;
@@ -151,14 +154,17 @@ impl Connection {
     pub(crate) async fn call<R>(&self, request: &R, version: i16, patience: Patience) -> Result<R::Response>
     where
         R: Request + Encode,
-        R::Response: Decode,
+        R::Response: Decode + Send + 'static,
     {
         let correlation = self.0.correlation.fetch_add(1, Relaxed);
         let segments = encode_request(request, version, correlation, self.0.config.client_id.as_ref())?;
         let pending = Pending::to::<R>(correlation, version);
         let started = clock::now();
-        let answer = self.exchange(segments, Some(pending), patience, started).await;
-        let decoded = answer.and_then(|answer| self.decode::<R>(answer));
+        let decoded = match self.exchange(segments, Some(pending), patience, started).await {
+            Ok(Some(answer)) => self.decode::<R>(answer).await,
+            Ok(None) => Err(Error::internal("no answer")),
+            Err(error) => Err(error),
+        };
         self.told::<R>(version, started, decoded)
     }
 
@@ -214,16 +220,23 @@ impl Connection {
         answer.await.unwrap_or_else(|_| Err(Error::internal("the connection's task died").maybe_done()))
     }
 
-    fn decode<R>(&self, answer: Option<Answer>) -> Result<R::Response>
+    async fn decode<R>(&self, answer: Answer) -> Result<R::Response>
     where
         R: Request,
-        R::Response: Decode,
+        R::Response: Decode + Send + 'static,
     {
-        let Some(answer) = answer else { return Err(Error::internal("no answer")) };
-        match answer.decode_start::<R>() {
+        let version = answer.version;
+        // The records of a fetch stay as they are; all else takes time with its length.
+        let decoded = match answer.body.len() {
+            DECODE_APART_FROM.. if ![ApiKey::FETCH, ApiKey::SHARE_FETCH].contains(&R::KEY) => {
+                task::blocking(move || answer.decode_start::<R>()).await.flatten()
+            }
+            _ => answer.decode_start::<R>(),
+        };
+        match decoded {
             Ok((response, left)) => {
                 if left > 0 {
-                    let (broker, api, version) = (Arc::clone(&self.0.broker), R::KEY, answer.version);
+                    let (broker, api) = (Arc::clone(&self.0.broker), R::KEY);
                     self.0.hub.tell(&Event::LeftOver { broker, api, version, bytes: left });
                 }
                 Ok(response)
@@ -260,7 +273,7 @@ impl Connection {
         }
     }
 
-    fn throttle(&self, api: crate::ApiKey, version: i16, time_ms: i32) {
+    fn throttle(&self, api: ApiKey, version: i16, time_ms: i32) {
         // Brokers before KIP-219 were quiet themselves before they answered.
         if version < throttle::from(api) {
             return;

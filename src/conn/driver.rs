@@ -2,6 +2,7 @@
 //! machine until the machine says that it is over. It decides nothing about Kafka.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -64,7 +65,7 @@ async fn open(shared: &Arc<Shared>, start: Start) -> Result<Driver> {
     }
     let began = clock::now();
     let setup_by = after(began, setup_timeout);
-    let Link { reader, writer, encrypted, .. } = dialer.dial(&address, origin, setup_by).await?;
+    let Link { reader, writer, encrypted, at, .. } = dialer.dial(&address, origin, setup_by).await?;
     let config = &shared.config;
     if let Some(mechanism) = &config.sasl
         && mechanism.wants_encryption()
@@ -89,6 +90,7 @@ async fn open(shared: &Arc<Shared>, start: Start) -> Result<Driver> {
     let timer = Box::pin(clock::sleep_until(setup_by));
     Ok(Driver {
         shared: Arc::clone(shared),
+        at: at.map(|at| (dialer, at)),
         reader,
         frames,
         peer,
@@ -116,6 +118,8 @@ enum Talk {
 
 struct Driver {
     shared: Arc<Shared>,
+    /// The address that took the connection, until it was of use.
+    at: Option<(Dialer, SocketAddr)>,
     reader: Box<dyn AsyncRead + Send + Unpin>,
     frames: Frames,
     peer: Peer,
@@ -273,6 +277,7 @@ impl Driver {
                 shared.hub.tell(&Event::Authenticated { broker, mechanism, again, elapsed });
             }
             Output::Ready(versions) => {
+                self.at = None;
                 self.frames.set_limit(shared.config.frame_max);
                 let elapsed = clock::now().saturating_duration_since(self.began);
                 shared.lock().ready_at = Some(clock::now());
@@ -281,6 +286,10 @@ impl Driver {
                 shared.hub.tell(&Event::Connected { broker, kind, elapsed });
             }
             Output::Dead { why, old } => {
+                // The name's other addresses first, the next time.
+                if let Some((dialer, at)) = self.at.take() {
+                    dialer.avoid(at);
+                }
                 shared.finish(why, old);
                 return true;
             }
