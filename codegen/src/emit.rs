@@ -154,7 +154,7 @@ fn emit_message(out: &mut String, message: &Message, names: &Names) -> Result<()
     let flexible = message.flexible.map_or_else(|| "i16::MAX..".to_owned(), |v| format!("{}..", v.first));
     let has = |name: &str| message.kind == Kind::Response && message.fields.iter().any(|f| f.name == name);
     let common = COMMON.iter().filter(|name| has(name));
-    let common: String = common.map(|name| format!(", {}", names::snake(name))).collect();
+    let common: String = common.flat_map(|name| [", ".to_owned(), names::snake(name)]).collect();
     let _ = writeln!(
         out,
         "versions!({}, {}..={}, {flexible}{common});",

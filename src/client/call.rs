@@ -78,7 +78,7 @@ impl Client {
     }
 }
 
-impl<'a, R: ClientRequest> Call<'a, R> {
+impl<R: ClientRequest> Call<'_, R> {
     /// To this broker, all of it, whoever should answer it.
     pub fn to(mut self, broker: i32) -> Self {
         self.options.target = Some(Target::Broker(broker));

@@ -14,7 +14,7 @@ use super::reconnect::Reconnect;
 use crate::net::task::{self, Task};
 use crate::net::{Address, Dialer, Origin};
 use crate::observe::{Hub, Use};
-use crate::wire::{ApiKey, Str};
+use crate::wire::Str;
 use crate::{Error, Result};
 
 /// The newest version in which we ask what versions there are.
@@ -72,23 +72,9 @@ impl Pool {
         Self(Arc::new(Inner { config: Arc::new(config), dialer, hub, state: Mutex::new(state) }))
     }
 
-    /// The settings of its connections.
-    pub(crate) fn config(&self) -> &Config {
-        &self.0.config
-    }
-
     /// How many addresses the user gave.
     pub(crate) fn bootstrap_len(&self) -> usize {
         self.0.lock().bootstrap.len()
-    }
-
-    /// Other addresses to begin from.
-    pub(crate) fn set_bootstrap(&self, addresses: Vec<Address>) {
-        let mut state = self.0.lock();
-        if state.bootstrap != addresses {
-            state.bootstrap = addresses;
-            state.retire(|target| matches!(target, Target::Bootstrap(_)));
-        }
     }
 
     /// Where brokers are now. Connections to brokers that have moved, or are gone, finish what they
@@ -126,14 +112,6 @@ impl Pool {
         }
         let error = Error::io("connections are let go as soon as they are made");
         Err(last.into_iter().fold(error, Error::because))
-    }
-
-    /// The version of an API to use with a broker, from any connection to it that is ready.
-    pub(crate) fn known_version(&self, target: Target, key: ApiKey) -> Option<Result<i16>> {
-        let state = self.0.lock();
-        let mut slots = state.slots.range((target, Use::General)..).take_while(|((t, _), _)| *t == target);
-        let versions = slots.find_map(|(_, slot)| slot.current.as_ref()?.0.0.versions.get().cloned())?;
-        Some(versions.version_of(key))
     }
 
     /// Requests that wait on all connections to a broker; none if there is no connection.

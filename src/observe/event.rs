@@ -199,7 +199,7 @@ impl Event {
                 tracing::debug!(?lookup, %key, node, "coordinator");
             }
             Self::Rebootstrapped { why } => {
-                tracing::warn!(why, "starting again from the bootstrap addresses")
+                tracing::warn!(why, "starting again from the bootstrap addresses");
             }
         }
     }

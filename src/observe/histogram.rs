@@ -77,6 +77,7 @@ impl Latencies {
 
     /// The latency that a part `q` of all, 0 to 1, did not exceed; up to a quarter too large. Zero if
     /// there are none.
+    #[allow(clippy::cast_precision_loss, reason = "the buckets are coarser than that")]
     pub fn quantile(&self, q: f64) -> Duration {
         let count = self.count();
         let wanted = ((count as f64 * q.clamp(0.0, 1.0)).ceil() as u64).max(1);

@@ -329,7 +329,7 @@ pub(super) fn to_java(
                 for number in 0..count {
                     let its_seed = seed().wrapping_add((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                     let drawn = draw(&kind, &name, version, its_seed);
-                    let bytes = drawn.as_ref().map(Bytes::clone).unwrap_or_default();
+                    let bytes = drawn.clone().unwrap_or_default();
                     let (kind, name) = (kind.clone(), name_in(java, &name).to_owned());
                     let frame = Frame { kind, name, version, bytes, hash: 0 };
                     frame.write(&mut to).expect("Java reads");
