@@ -163,8 +163,8 @@ impl Frames {
         let len =
             usize::try_from(claim).map_err(|_| Error::malformed(format!("a frame of {claim} bytes")))?;
         if len > self.limit {
-            if let Some(other) = other_protocol(*prefix) {
-                return Err(Error::malformed(format!("the peer speaks {other}, not Kafka")));
+            if let Some(words) = foreign(prefix) {
+                return Err(Error::malformed(words));
             }
             return Err(Error::limit(format!("a frame of {len} bytes, {} are allowed", self.limit)));
         }
@@ -182,12 +182,17 @@ impl Frames {
     }
 }
 
-/// What a peer speaks whose first bytes are no length that anyone sends.
-fn other_protocol(prefix: [u8; PREFIX]) -> Option<&'static str> {
-    match &prefix {
-        b"HTTP" => Some("HTTP"),
-        b"SSH-" => Some("SSH"),
-        [0x15 | 0x16, 3, 0..=4, _] => Some("TLS"),
+/// Says which protocol begins with these bytes, if it is a known one that is not Kafka's. The usual
+/// mistakes are a wrong port and TLS on one side only. No frame begins like any of these within the
+/// largest that a client takes: as a length, the smallest of them (TLS) is 352 MB.
+pub(crate) fn foreign(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [0x15, 3, 0..=4, ..] => {
+            Some("the peer speaks TLS and refused what it was sent: is TLS switched on here?")
+        }
+        [0x16, 3, 0..=4, ..] => Some("the peer speaks TLS: is TLS switched on here?"),
+        [b'H', b'T', b'T', b'P', ..] => Some("the peer speaks HTTP, not Kafka: is the port right?"),
+        [b'S', b'S', b'H', b'-', ..] => Some("the peer speaks SSH, not Kafka: is the port right?"),
         _ => None,
     }
 }
@@ -349,6 +354,7 @@ impl Answer {
 
     /// Decodes the body as the answer to an `R`, and tells how many bytes are left over: newer brokers
     /// have been seen to say more than they should, and what was understood is still right.
+    #[cfg(feature = "client")]
     pub(crate) fn decode_start<R>(&self) -> Result<(R::Response, usize)>
     where
         R: Request,

@@ -235,7 +235,12 @@ impl<P: Brokers> Cluster<P> {
             Err(error) => {
                 piece.maybe |= error.may_have_happened();
                 let verdict = Verdict::of_failure(&error, route, piece.request.is_repeatable());
-                let lost = error.is_io() || error.is_timeout();
+                let elsewhere = error.code() == Some(ErrorCode::REBOOTSTRAP_REQUIRED);
+                if elsewhere {
+                    // Another broker, or another cluster, is where the one was (KIP-1242).
+                    self.inner.with(|state, now| state.metadata.handle_rebootstrap(now));
+                }
+                let lost = error.is_io() || error.is_timeout() || elsewhere;
                 let gone = self.remember_failure(&piece, verdict, lost, next);
                 if options.once || !verdict.is_again() || gone {
                     done.push(piece.failed(error));

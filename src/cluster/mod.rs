@@ -17,9 +17,11 @@ pub(crate) mod retry;
 pub(crate) mod route;
 pub(crate) mod split;
 
+#[cfg(feature = "protocol")]
 pub(crate) use call::{Options, Part};
 pub(crate) use config::Config;
 pub(crate) use driver::Cluster;
+#[cfg(feature = "protocol")]
 pub(crate) use split::Routed;
 
 #[cfg(test)]

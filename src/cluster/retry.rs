@@ -70,7 +70,9 @@ impl Verdict {
 
     /// Of an attempt that got no answer. `repeatable` says whether the request may be done twice.
     pub(crate) fn of_failure(error: &Error, route: Route, repeatable: bool) -> Self {
-        if !(error.is_io() || error.is_timeout()) || (error.may_have_happened() && !repeatable) {
+        let passes =
+            error.is_io() || error.is_timeout() || error.code() == Some(ErrorCode::REBOOTSTRAP_REQUIRED);
+        if !passes || (error.may_have_happened() && !repeatable) {
             return Self::Answer;
         }
         match route {

@@ -23,6 +23,7 @@ pub(crate) mod clock;
 mod config;
 mod dial;
 /// Which protocol it is, when it is not Kafka's.
+#[cfg(feature = "rustls")]
 pub(crate) mod hint;
 mod proxy;
 mod race;

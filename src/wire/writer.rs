@@ -128,6 +128,7 @@ pub struct Segments {
 
 impl Segments {
     /// Bytes as a frame, with their length before them. There must be less than 2 GiB.
+    #[cfg(feature = "client")]
     pub(crate) fn framed(bytes: Bytes) -> Self {
         Self { buf: (bytes.len() as u32).to_be_bytes().to_vec().into(), shared: vec![(4, bytes)] }
     }

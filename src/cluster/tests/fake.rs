@@ -44,6 +44,8 @@ pub(super) enum Fault {
     Panic,
     /// The broker does not accept who we are.
     Denied,
+    /// It is not the broker that was meant (KIP-1242).
+    Another,
 }
 
 #[derive(Default)]
@@ -157,6 +159,7 @@ impl Link for Wire {
             Some(Fault::Refused) => return Err(Error::io("refused")),
             Some(Fault::Cut) => return Err(Error::io("cut").maybe_done()),
             Some(Fault::Denied) => return Err(Error::auth("denied")),
+            Some(Fault::Another) => return Err(Error::broker_said(ErrorCode::REBOOTSTRAP_REQUIRED, "")),
             Some(Fault::Panic) => panic!("planted"),
             Some(Fault::Silence) => {
                 clock::sleep_until(deadline).await;

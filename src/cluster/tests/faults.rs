@@ -98,6 +98,17 @@ async fn m04_a_cluster_that_moved_is_found_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broker_that_is_not_the_one_that_was_meant_sends_us_back_to_the_start() {
+    let fake = Fake::new();
+    let cluster = cluster(&fake);
+    ask(&cluster, "a", &[0]).await.unwrap();
+    fake.fail(1, ApiKey::LIST_OFFSETS, &[Fault::Another; 1]);
+    let before = cluster.inner.hub.stats().rebootstraps;
+    assert_eq!(ask(&cluster, "a", &[0]).await.unwrap(), [(0, NONE, 100)]);
+    assert_eq!(cluster.inner.hub.stats().rebootstraps, before + 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn m10_a_cluster_that_never_agrees_is_not_stormed() {
     let fake = Fake::new();
     let cluster = cluster(&fake);
