@@ -196,9 +196,9 @@ async fn groups(kafka: &Client, topic_id: Uuid) {
     let listed: BTreeSet<_> = listed.groups.into_iter().map(|group| group.group_id).collect();
     assert_eq!(listed, named);
     // Half of them go, and one that is not there fails alone.
-    let names = (0..GROUPS / 2).chain([99]).map(group).collect();
+    let leaving = (0..GROUPS / 2).chain([99]).map(group).collect();
     let answer =
-        kafka.request(DeleteGroupsRequest { groups_names: names, ..Default::default() }).await.unwrap();
+        kafka.request(DeleteGroupsRequest { groups_names: leaving, ..Default::default() }).await.unwrap();
     assert_eq!(answer.results.len() as i64, GROUPS / 2 + 1);
     for result in &answer.results {
         let expected =

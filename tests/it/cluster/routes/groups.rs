@@ -41,6 +41,8 @@ pub(super) const NONE: &str = "routes-none";
 const CLASSIC: &str = "routes-classic";
 const CONSUMER: &str = "routes-consumer";
 const SHARE: &str = "routes-share";
+/// Nobody fetches in this one, so that no broker holds on to the offsets that are altered and deleted.
+const SHARE_OFFSETS: &str = "routes-share-offsets";
 
 /// Members choose their ids themselves in the new protocols (KIP-848): URL-safe base64 of a UUID.
 const MEMBER: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
@@ -171,20 +173,22 @@ pub(super) async fn consumer(tour: &mut Tour<'_>) {
 
 /// A member of a share group (KIP-932), what it fetches, and the group's offsets (KIP-1103).
 pub(super) async fn share(tour: &mut Tour<'_>) {
-    let beat = |member_epoch| ShareGroupHeartbeatRequest {
-        group_id: SHARE.into(),
+    let beat = |group: &str, member_epoch| ShareGroupHeartbeatRequest {
+        group_id: group.into(),
         member_id: MEMBER.into(),
         member_epoch,
         subscribed_topic_names: Some(vec![Ground::TOPIC.into()]),
         ..Default::default()
     };
-    tour.ask(beat(0), &[]).await;
+    tour.ask(beat(SHARE, 0), &[]).await;
     tour.ask(ShareGroupDescribeRequest { group_ids: vec![SHARE.into()], ..Default::default() }, &[]).await;
     share_sessions(tour).await;
     let group =
         DescribeShareGroupOffsetsRequestGroup { group_id: SHARE.into(), topics: None, ..Default::default() };
     tour.ask(DescribeShareGroupOffsetsRequest { groups: vec![group], ..Default::default() }, &[]).await;
-    tour.ask(beat(-1), &[]).await;
+    tour.ask(beat(SHARE, -1), &[]).await;
+    tour.ask(beat(SHARE_OFFSETS, 0), &[]).await;
+    tour.ask(beat(SHARE_OFFSETS, -1), &[]).await;
 
     let partition =
         AlterShareGroupOffsetsRequestPartition { partition_index: 0, start_offset: 0, ..Default::default() };
@@ -193,13 +197,19 @@ pub(super) async fn share(tour: &mut Tour<'_>) {
         partitions: vec![partition],
         ..Default::default()
     };
-    let request =
-        AlterShareGroupOffsetsRequest { group_id: SHARE.into(), topics: vec![topic], ..Default::default() };
+    let request = AlterShareGroupOffsetsRequest {
+        group_id: SHARE_OFFSETS.into(),
+        topics: vec![topic],
+        ..Default::default()
+    };
     tour.ask(request, &[]).await;
     let topic =
         DeleteShareGroupOffsetsRequestTopic { topic_name: Ground::TOPIC.into(), ..Default::default() };
-    let request =
-        DeleteShareGroupOffsetsRequest { group_id: SHARE.into(), topics: vec![topic], ..Default::default() };
+    let request = DeleteShareGroupOffsetsRequest {
+        group_id: SHARE_OFFSETS.into(),
+        topics: vec![topic],
+        ..Default::default()
+    };
     tour.ask(request, &[]).await;
 }
 

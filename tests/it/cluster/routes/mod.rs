@@ -5,13 +5,13 @@
 //! may be told twice that it went to the wrong broker. That the checker sees a wrong route is shown by
 //! planting one.
 
+use weir::Client;
 use weir::conn::sasl::Plain;
 use weir::protocol::ApiKey;
 use weir::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
 use weir::protocol::delete_groups::DeleteGroupsRequest;
 use weir::protocol::find_coordinator::FindCoordinatorRequest;
 use weir::protocol::list_offsets::ListOffsetsRequest;
-use weir::{Client, ErrorCode};
 use weir_kafka_harness::{Listener, Mechanism, PASSWORD, USER};
 
 use self::tour::{Ground, Tour};
@@ -78,7 +78,7 @@ fn every_route(version: &str, authorizer: &str) {
         let record = Record::default();
         let kafka = connect(&three, &record).await;
         let topic_id = create_topic(&kafka, Ground::TOPIC, 12, 3).await;
-        let ground = Ground { topic_id, three: &three };
+        let ground = Ground { topic_id };
         let mut tour = Tour::new(&kafka, record.clone(), &ground).await;
         round(&mut tour).await;
         say(&format!("routes: {version}: warming up: {}", tour.misrouted()));
@@ -150,5 +150,4 @@ fn every_api_of_a_client_is_known_by_number() {
     let ours: Vec<_> = ours().collect();
     assert!(ours.contains(&ApiKey::PRODUCE) && ours.contains(&ApiKey::SHARE_FETCH));
     assert!(!ours.contains(&ApiKey::VOTE), "{ours:?}");
-    assert!(ErrorCode::NOT_CONTROLLER.0 > 0);
 }

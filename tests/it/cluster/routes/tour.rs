@@ -10,7 +10,7 @@ use weir::observe::Event;
 use weir::protocol::{ApiKey, Request, Uuid};
 use weir::{Client, ClientRequest, Error, ErrorCode};
 
-use super::super::{Record, Three};
+use super::super::Record;
 
 /// What says that another broker is meant.
 const MISROUTED: [ErrorCode; 4] = [
@@ -21,12 +21,11 @@ const MISROUTED: [ErrorCode; 4] = [
 ];
 
 /// What the requests are about.
-pub(super) struct Ground<'a> {
+pub(super) struct Ground {
     pub(super) topic_id: Uuid,
-    pub(super) three: &'a Three,
 }
 
-impl Ground<'_> {
+impl Ground {
     /// Twelve partitions, with copies everywhere.
     pub(super) const TOPIC: &'static str = "routes";
 }
@@ -45,13 +44,13 @@ struct Row {
 pub(super) struct Tour<'a> {
     kafka: &'a Client,
     record: Record,
-    pub(super) ground: &'a Ground<'a>,
+    pub(super) ground: &'a Ground,
     versions: Arc<Versions>,
     rows: BTreeMap<ApiKey, Row>,
 }
 
 impl<'a> Tour<'a> {
-    pub(super) async fn new(kafka: &'a Client, record: Record, ground: &'a Ground<'a>) -> Self {
+    pub(super) async fn new(kafka: &'a Client, record: Record, ground: &'a Ground) -> Self {
         let versions = kafka.versions(1).await.unwrap();
         Self { kafka, record, ground, versions, rows: BTreeMap::new() }
     }
@@ -168,12 +167,10 @@ impl<'a> Tour<'a> {
             }
             let versions = list(row.versions.iter().map(ToString::to_string).collect());
             let brokers = list(row.brokers.iter().map(ToString::to_string).collect());
-            let codes = list(row.codes.iter().map(|code| ErrorCode(*code).to_string()).collect());
-            let codes = if row.misrouted.is_empty() {
-                codes
-            } else {
-                format!("{codes} misrouted {:?}", row.misrouted)
-            };
+            let mut codes = list(row.codes.iter().map(|code| ErrorCode(*code).to_string()).collect());
+            if !row.misrouted.is_empty() {
+                let _ = write!(codes, " misrouted {:?}", row.misrouted);
+            }
             let _ = writeln!(table, "{:<32} {versions:<8} {brokers:<10} {codes}", api.to_string());
         }
         table
