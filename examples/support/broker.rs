@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use super::support::Result;
+/// Nothing here is worth more than a sentence for a person.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// How to get a broker, for whoever has none.
 const ADVICE: &str = "give the address of a broker, as in

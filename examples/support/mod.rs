@@ -1,4 +1,5 @@
-//! What the examples share until the client exists: one plain, blocking connection to one broker.
+//! One plain, blocking connection to one broker, by hand: the protocol alone, with several requests in flight
+//! in their order, which a producer will do.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, IoSlice, Read, Write};

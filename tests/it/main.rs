@@ -7,6 +7,8 @@
 
 /// Tests against real Kafka brokers, and the harness that starts and ends them.
 mod broker;
+/// The client against clusters of real brokers.
+mod cluster;
 /// Messages by name and by API key.
 mod dispatch;
 /// Generated code against what it is generated from.

@@ -294,10 +294,11 @@ impl Machine {
         let scope = match () {
             () if self.all => Scope::All,
             () if self.full_at().is_some_and(|at| at <= now) => {
-                Scope::Wanted(self.wanted.keys().cloned().collect())
+                let wanted = self.wanted.keys().cloned().collect();
+                Scope::Wanted(self.without_unknown_ids(wanted, now))
             }
             () if added.is_empty() => return None,
-            () => Scope::Added(added),
+            () => Scope::Added(self.without_unknown_ids(added, now)),
         };
         let trying = *self.trying.get_or_insert(now);
         if self.config.rebootstrap && now.saturating_duration_since(trying) >= self.config.rebootstrap_trigger
@@ -331,6 +332,20 @@ impl Machine {
     pub(crate) fn any(&mut self, load: &dyn Fn(i32) -> Option<usize>) -> Option<i32> {
         let reachable = self.least_loaded(load, |machine, id| !machine.failed.contains(&id));
         reachable.or_else(|| self.least_loaded(load, |_, _| true))
+    }
+
+    /// Topics that can be asked for in one request. A broker that sees an id in it looks at no name, so ids
+    /// whose names are not known stay for the next request, unless there is nothing else.
+    fn without_unknown_ids(&mut self, topics: Vec<TopicKey>, now: Instant) -> Vec<TopicKey> {
+        let (unknown, named): (Vec<_>, Vec<_>) = topics.into_iter().partition(|topic| match topic {
+            TopicKey::Id(id) => self.snapshot.topic_by_id(*id).is_none(),
+            TopicKey::Name(_) => false,
+        });
+        if named.is_empty() {
+            return unknown;
+        }
+        self.added.extend(unknown.into_iter().map(|topic| (topic, now)));
+        named
     }
 
     /// When all that is wanted is to be asked for again.

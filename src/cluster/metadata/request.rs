@@ -1,5 +1,6 @@
 //! The request for metadata, as each version says it: before version 1 there is no way to ask for no
-//! topic, before 4 none to forbid that topics are created, and before 12 none to ask by id.
+//! topic, before 4 none to forbid that topics are created, and before 12 none to ask by id. In a request
+//! with ids, brokers do not look at names; so a topic is asked for by its name wherever that is known.
 
 use super::index::Scope;
 use super::snapshot::{Snapshot, TopicKey};
@@ -8,8 +9,8 @@ use crate::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 /// The first version in which a topic may be asked for by its id alone (KIP-516).
 const BY_ID: i16 = 12;
 
-/// What to send for that scope. A topic of which only the id is known is left out where the version
-/// cannot say it, unless the snapshot knows its name.
+/// What to send for that scope, in which names and ids without a name do not stand together. A topic of which
+/// only the id is known is left out where the version cannot say it.
 pub(crate) fn request(scope: &Scope, base: &Snapshot, auto_create: bool, version: i16) -> MetadataRequest {
     let topics = match scope {
         Scope::All => None,
@@ -29,12 +30,10 @@ fn topic(key: &TopicKey, base: &Snapshot, version: i16) -> Option<MetadataReques
     let topic = MetadataRequestTopic::default();
     match key {
         TopicKey::Name(name) => Some(MetadataRequestTopic { name: Some(name.clone()), ..topic }),
-        TopicKey::Id(id) if version >= BY_ID => {
-            Some(MetadataRequestTopic { topic_id: *id, name: None, ..topic })
-        }
-        TopicKey::Id(id) => {
-            let name = base.topic_by_id(*id)?.name.clone();
-            Some(MetadataRequestTopic { name: Some(name), ..topic })
-        }
+        TopicKey::Id(id) => match base.topic_by_id(*id) {
+            Some(known) => Some(MetadataRequestTopic { name: Some(known.name.clone()), ..topic }),
+            None if version >= BY_ID => Some(MetadataRequestTopic { topic_id: *id, name: None, ..topic }),
+            None => None,
+        },
     }
 }

@@ -52,7 +52,7 @@ macro_rules! by_leader {
                 let mut parts: BTreeMap<Spot, Vec<$module::$topic>> = BTreeMap::new();
                 for mut topic in std::mem::take(&mut self.$topics) {
                     let (name, id) = by_leader!(@named topic $($asked_as)*);
-                    let key = TopicKey::of(id, &name);
+                    let key = view.topic(id, &name);
                     let partitions = std::mem::take(&mut topic.$partitions);
                     let index = |$p: &$pty| -> i32 { $asked_index };
                     let spots = group(partitions.iter().cloned(), |partition| {

@@ -105,6 +105,13 @@ impl View<'_> {
         self.snapshot.brokers().map(|broker| Spot::At(Target::Broker(broker.id))).collect()
     }
 
+    /// How a topic is looked up that may be told by its id, its name, or both. The id counts, but only metadata
+    /// by name says in every version which topic has it; by id alone it can be asked for from version 12 on.
+    pub(crate) fn topic(&self, id: Uuid, name: &Str) -> TopicKey {
+        let new = !name.is_empty() && self.snapshot.topic(name).is_none_or(|known| known.id.is_zero());
+        TopicKey::of(if new { Uuid::ZERO } else { id }, name)
+    }
+
     fn known(&mut self, broker: Option<i32>) -> Spot {
         self.stale |= broker.is_none();
         broker.map_or(Spot::Wait, |id| Spot::At(Target::Broker(id)))

@@ -96,8 +96,8 @@ impl Small {
         Self { snapshot: read.unwrap().snapshot, coordinators, now, named: None }
     }
 
-    fn split<R: Routed>(&mut self, request: R) -> Vec<(Spot, R)> {
-        let mut view = View {
+    fn view(&mut self) -> View<'_> {
+        View {
             snapshot: &self.snapshot,
             coordinators: &mut self.coordinators,
             now: self.now,
@@ -106,8 +106,11 @@ impl Small {
             named: self.named,
             topics: BTreeSet::new(),
             stale: false,
-        };
-        request.split(&mut view)
+        }
+    }
+
+    fn split<R: Routed>(&mut self, request: R) -> Vec<(Spot, R)> {
+        request.split(&mut self.view())
     }
 
     /// Where all of it goes.
@@ -262,6 +265,12 @@ fn topics_by_id_and_by_name_are_the_same_topics() {
     for (name, id) in [("a", zero), ("", ID), ("a", ID)] {
         let parts = Small::new().split(produce(name, id, &[0, 1]));
         assert_eq!(parts, [(at(1), produce(name, id, &[0])), (at(2), produce(name, id, &[1]))]);
+    }
+    // With both, a new topic is looked for by its name: old brokers know no other way.
+    let other = Uuid::from_bytes([8; 16]);
+    let (mut small, by_id) = (Small::new(), TopicKey::Id(other));
+    for (name, key) in [("new", "new".into()), ("", by_id.clone()), ("a", by_id)] {
+        assert_eq!(small.view().topic(other, &name.into()), key, "{name:?}");
     }
     // Asked with both, the answer has the one or the other, by its version.
     let both = produce("a", ID, &[0, 1]);

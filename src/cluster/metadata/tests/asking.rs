@@ -311,9 +311,35 @@ fn requests_say_what_their_version_can() {
     };
     let (a, known) = (Some("a".to_owned()), Some("known".to_owned()));
     assert_eq!(said(&some, 0), (Some(vec![a.clone(), known.clone()]), true));
-    assert_eq!(said(&some, 4), (Some(vec![a.clone(), known]), false));
-    assert_eq!(said(&some, 13), (Some(vec![a, None, None]), false));
+    assert_eq!(said(&some, 4), (Some(vec![a, known.clone()]), false));
+    let ids = Scope::Added(vec![TopicKey::Id(id(8))]);
+    assert_eq!(said(&ids, 11), (Some(vec![]), false));
+    assert_eq!(said(&ids, 13), (Some(vec![None]), false));
+    let named = Scope::Wanted(vec![TopicKey::Id(id(9))]);
+    assert_eq!(said(&named, 13), (Some(vec![known]), false), "by name, since that is known");
     assert_eq!(said(&Scope::All, 0).0, Some(vec![]), "all, in version 0");
     assert_eq!(said(&Scope::All, 1).0, None);
     assert_eq!(said(&Scope::Wanted(vec![]), 1).0, Some(vec![]), "none");
+}
+
+#[test]
+fn ids_without_a_name_are_not_asked_for_beside_names() {
+    let mut bench = Bench::settled();
+    let (known, new) = (TopicKey::Id(id(1)), TopicKey::Id(id(9)));
+    bench.want("b");
+    bench.machine.handle_want(new.clone(), bench.now);
+    let ask = bench.ask().unwrap();
+    assert_eq!(ask.scope, Scope::Added(vec!["b".into()]));
+    bench.answer(&ask, vec![topic("b", id(2), &[(0, 1, 5)])]);
+    let ask = bench.ask().unwrap();
+    assert_eq!(ask.scope, Scope::Added(vec![new.clone()]), "at once, by itself");
+    bench.answer(&ask, vec![]);
+    assert!(bench.ask().is_none(), "it is not asked for again and again");
+
+    bench.machine.handle_want(known.clone(), bench.now);
+    bench.machine.handle_stale(bench.now);
+    let ask = bench.next();
+    assert_eq!(ask.scope, Scope::Wanted(vec!["a".into(), "b".into(), known]));
+    bench.answer(&ask, vec![topic("a", id(1), &[(0, 1, 5)]), topic("b", id(2), &[(0, 1, 5)])]);
+    assert_eq!(bench.next().scope, Scope::Added(vec![new]));
 }
