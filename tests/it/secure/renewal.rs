@@ -28,9 +28,11 @@ impl Working {
         let (renewed, lost) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
         let (renewals, ends) = (Arc::clone(&renewed), Arc::clone(&lost));
         let builder = site.builder(listener).on_event(move |event| match event {
-            Event::Authenticated { again: true, .. } => drop(renewals.fetch_add(1, Relaxed)),
+            Event::Authenticated { again: true, .. } => {
+                renewals.fetch_add(1, Relaxed);
+            }
             Event::Lost { .. } | Event::Failed { .. } | Event::Retried { .. } => {
-                drop(ends.fetch_add(1, Relaxed));
+                ends.fetch_add(1, Relaxed);
             }
             _ => {}
         });

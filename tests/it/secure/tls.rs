@@ -43,7 +43,7 @@ async fn a_certificate_of_ours_is_who_we_are() {
 async fn a_certificate_of_ours_that_is_not_good_is_refused() {
     for site in sites() {
         for (what, tls, why) in [
-            ("none", site.trust(), &["the broker wants a certificate of ours"][..]),
+            ("none", site.trust(), &["wants one of ours and none is set"][..]),
             (
                 "of another authority",
                 site.identity(Identity::ClientOfAnotherAuthority),
