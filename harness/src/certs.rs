@@ -37,7 +37,9 @@ pub enum Identity {
     ServerOfAnotherAuthority,
     /// A client in order: `CN=weir-client`.
     Client,
-    /// The same, but its time was over in 2001.
+    /// A second one in order, as its successor has it: `CN=weir-client-renewed`.
+    RenewedClient,
+    /// As [`Client`](Self::Client), but its time was over in 2001.
     ExpiredClient,
     /// A client of an authority that no broker trusts.
     ClientOfAnotherAuthority,
@@ -45,12 +47,13 @@ pub enum Identity {
 
 impl Identity {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Server,
         Self::ExpiredServer,
         Self::ServerOfAnotherHost,
         Self::ServerOfAnotherAuthority,
         Self::Client,
+        Self::RenewedClient,
         Self::ExpiredClient,
         Self::ClientOfAnotherAuthority,
     ];
@@ -62,13 +65,17 @@ impl Identity {
             Self::ServerOfAnotherHost => "server-of-another-host",
             Self::ServerOfAnotherAuthority => "server-of-another-authority",
             Self::Client => "client",
+            Self::RenewedClient => "client-renewed",
             Self::ExpiredClient => "client-expired",
             Self::ClientOfAnotherAuthority => "client-of-another-authority",
         }
     }
 
     fn is_client(self) -> bool {
-        matches!(self, Self::Client | Self::ExpiredClient | Self::ClientOfAnotherAuthority)
+        matches!(
+            self,
+            Self::Client | Self::RenewedClient | Self::ExpiredClient | Self::ClientOfAnotherAuthority
+        )
     }
 
     fn has_expired(self) -> bool {
@@ -193,10 +200,10 @@ fn params(identity: Identity) -> Result<CertificateParams> {
     };
     let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
     let mut params = CertificateParams::new(hosts).map_err(broken("a host name"))?;
-    let (name, usage) = if identity.is_client() {
-        ("weir-client", ExtendedKeyUsagePurpose::ClientAuth)
-    } else {
-        ("weir-broker", ExtendedKeyUsagePurpose::ServerAuth)
+    let (name, usage) = match identity {
+        Identity::RenewedClient => ("weir-client-renewed", ExtendedKeyUsagePurpose::ClientAuth),
+        _ if identity.is_client() => ("weir-client", ExtendedKeyUsagePurpose::ClientAuth),
+        _ => ("weir-broker", ExtendedKeyUsagePurpose::ServerAuth),
     };
     params.distinguished_name.push(DnType::CommonName, name);
     params.extended_key_usages = vec![usage];

@@ -34,9 +34,9 @@ done"#;
 /// How long [`stop`] waits for the owner's end.
 const STOP_SECONDS: u64 = 20;
 
-/// The folder, locked and guarded.
+/// A folder, locked and guarded: it goes when this is dropped, or when this process ends in whatever way.
 #[derive(Debug)]
-pub(crate) struct RunDir {
+pub struct RunDir {
     path: PathBuf,
     /// Held for as long as the folder is ours.
     _lock: File,
@@ -71,7 +71,11 @@ pub fn new_dir(label: &str) -> Result<PathBuf> {
 
 impl RunDir {
     /// Takes the folder: locks it and sets the guard.
-    pub(crate) fn take(path: PathBuf) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Broken`] if another process has it, or it cannot be written to.
+    pub fn take(path: PathBuf) -> Result<Self> {
         sweep();
         fs::create_dir_all(path.join("pids")).map_err(broken(path.display()))?;
         // Locked before it has its name, so that nobody who sweeps finds it free.
@@ -96,7 +100,8 @@ impl RunDir {
         Ok(Self { path, _lock: lock, guard })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -173,13 +173,18 @@ impl Driver {
     fn poll_session(&mut self, cx: &mut Context<'_>) -> bool {
         let Talk::Session(session) = &mut self.session else { return false };
         let Poll::Ready(said) = session.as_mut().poll(cx) else { return false };
+        let mut over = false;
         let token = said.map(|(session, token)| {
+            over = token.is_some() && session.is_over();
             self.session = if token.is_some() { Talk::Broker(session) } else { Talk::Nobody };
             token
         });
         let mut core = self.shared.lock();
         if let Some(machine) = &mut core.machine {
             machine.handle_said(token, clock::now());
+            if over {
+                machine.handle_said(Ok(None), clock::now());
+            }
         }
         true
     }

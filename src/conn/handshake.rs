@@ -51,6 +51,8 @@ pub(super) enum Next {
     Begin,
     /// The session is to respond to this.
     Respond(HiddenBytes),
+    /// The broker's answer is awaited still.
+    Wait,
     /// The broker accepted. A session that ends says when.
     Done(Option<Duration>),
 }
@@ -152,10 +154,17 @@ impl Handshake {
         }
     }
 
-    /// Takes what the session says: a token, or that it is done.
+    /// Takes what the session says: a token, or that it is done. That may follow right on its last token, to
+    /// which brokers before 1.0 say nothing where the mechanism has nothing to say; others answer each.
     pub(super) fn said(&mut self, token: Option<Secret>) -> Result<Next> {
-        let State::Session { raw, rounds } = mem::replace(&mut self.state, State::Failed) else {
-            return Err(Error::internal("a token that nobody asked for"));
+        let (raw, rounds) = match mem::replace(&mut self.state, State::Failed) {
+            State::Session { raw, rounds } => (raw, rounds),
+            State::SentToken { raw: true, rounds } if token.is_none() => (true, rounds),
+            sent @ State::SentToken { .. } if token.is_none() => {
+                self.state = sent;
+                return Ok(Next::Wait);
+            }
+            _ => return Err(Error::internal("a token that nobody asked for")),
         };
         let Some(token) = token else {
             if rounds == 0 {

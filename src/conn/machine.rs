@@ -297,9 +297,7 @@ impl<W: Waiter> Machine<W> {
         }
         self.expire_flights(now);
         self.expire_parked(now);
-        if self.quiet_until.is_some_and(|until| now >= until) {
-            self.quiet_until = None;
-        }
+        self.quiet_until = self.quiet_until.filter(|until| now < *until);
         // Not renewed only to be closed.
         self.end_if_unused(now);
         if self.renews_at().is_some_and(|at| now >= at) {
@@ -533,6 +531,7 @@ impl<W: Waiter> Machine<W> {
             Next::Begin => self.outputs.push_back(Output::Begin),
             Next::Respond(challenge) => self.outputs.push_back(Output::Respond(challenge)),
             Next::Done(lifetime) => self.become_ready(lifetime, now),
+            Next::Wait => {}
         }
     }
 

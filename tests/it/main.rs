@@ -23,6 +23,9 @@ mod hostile;
 mod oidc;
 /// Kafka's own classes as the judge of every byte.
 mod oracle;
+/// TLS and SASL with real brokers.
+#[cfg(all(feature = "gssapi", feature = "oidc", feature = "ring"))]
+mod secure;
 /// The seed of a test that draws, and lines that are seen.
 #[path = "../support/seed.rs"]
 mod seed;

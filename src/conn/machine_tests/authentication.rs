@@ -124,6 +124,26 @@ fn raw_tokens_are_carried_to_old_brokers() {
     assert!(bed.dead.is_none() && bed.sent.is_empty(), "such a session does not end");
 }
 
+/// As the last token of Kerberos: Java has nothing to say to it, and an old broker then says nothing.
+#[test]
+fn an_old_broker_need_not_answer_the_last_token() {
+    let mut bed = raw();
+    bed.say(Some(b"last"));
+    assert!(bed.ready.is_none());
+    bed.say(None);
+    assert!(bed.ready.is_some());
+    assert_eq!(bed.sent.pop_front().unwrap()[4..], *b"last");
+    // Newer ones answer each token, and are waited for.
+    let mut bed = begun(Config::default());
+    bed.respond::<SaslHandshakeRequest>(&mechanisms(&["FAKE"]));
+    bed.say(Some(b"last"));
+    bed.say(None);
+    assert!(bed.ready.is_none());
+    bed.respond::<SaslAuthenticateRequest>(&SaslAuthenticateResponse::default());
+    bed.say(None);
+    assert!(bed.ready.is_some());
+}
+
 #[test]
 fn an_old_broker_that_breaks_off_at_a_token_may_have_refused_it() {
     let mut bed = raw();

@@ -95,6 +95,13 @@ pub trait Session: Send {
     ///
     /// What it gives is overwritten after it was sent.
     fn respond<'a>(&'a mut self, challenge: Option<&'a [u8]>) -> BoxFuture<'a, Result<Option<Secret>>>;
+
+    /// Whether the token that was given last is the end of the exchange, so that the mechanism has nothing for
+    /// the broker to say to it. Brokers before 1.0 then say nothing, and are not waited for; the empty answer of
+    /// others is given to [`respond`](Self::respond) all the same. Not so at first, which is right for most.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// The longest token of either side, in bytes. A token of an identity provider takes a few thousand.

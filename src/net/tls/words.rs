@@ -86,7 +86,11 @@ fn received(alert: AlertDescription) -> Error {
     use AlertDescription as Alert;
     let what = match alert {
         Alert::CertificateRequired => "the broker wants a certificate of ours, and none is set",
-        Alert::BadCertificate | Alert::UnsupportedCertificate | Alert::CertificateUnknown => {
+        // Java says this, too, to who shows none.
+        Alert::BadCertificate => {
+            "the broker does not accept our certificate, or wants one of ours and none is set"
+        }
+        Alert::UnsupportedCertificate | Alert::CertificateUnknown => {
             "the broker does not accept our certificate"
         }
         Alert::UnknownCA => "the broker does not know who issued our certificate",

@@ -18,9 +18,6 @@ mod harness;
 pub(crate) mod java;
 /// What weir writes and reads, with Java on the other side.
 mod roundtrip;
-/// Kerberos and OIDC.
-#[cfg(all(feature = "gssapi", feature = "oidc", feature = "ring"))]
-mod secured;
 
 /// The versions that every broker test runs against: the newest, and the last that speaks the old ones.
 pub(crate) const VERSIONS: [&str; 2] = ["4.4.0", "3.9.2"];

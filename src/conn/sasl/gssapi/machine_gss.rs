@@ -70,6 +70,11 @@ impl Context {
         (Self::Proving { ticket: ticket.key.clone(), own, sent: now, sequence }, token)
     }
 
+    /// Whether the broker has nothing to say any more.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Chosen | Self::Done)
+    }
+
     /// Takes what the broker said and gives what to say; `None` when nothing is left to say. `client` is
     /// as whom we act. After an error the context is of no use.
     pub(super) fn respond(self, challenge: &[u8], client: &str) -> Result<(Self, Option<Vec<u8>>)> {

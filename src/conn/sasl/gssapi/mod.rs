@@ -235,6 +235,10 @@ impl Session for GssapiSession {
     fn respond<'a>(&'a mut self, challenge: Option<&'a [u8]>) -> BoxFuture<'a, Result<Option<Secret>>> {
         Box::pin(std::future::ready(self.step(challenge)))
     }
+
+    fn is_over(&self) -> bool {
+        self.context.as_ref().is_some_and(Context::is_over)
+    }
 }
 
 impl GssapiSession {
