@@ -1,0 +1,1 @@
+//! Rows of the catalogue of faults that want a real broker.
