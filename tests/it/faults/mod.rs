@@ -26,6 +26,7 @@ mod record;
 /// Brokers, proxies, faults.
 mod rig;
 /// Rows of the catalogue of faults that want a real broker.
+#[cfg(feature = "ring")]
 mod rows;
 /// The tasks.
 mod stream;
