@@ -13,6 +13,8 @@ mod cluster;
 mod dispatch;
 /// Generated code against what it is generated from.
 mod drift;
+/// Faults on a real cluster under a stream of requests.
+mod faults;
 /// Kerberos against a real KDC.
 #[cfg(feature = "gssapi")]
 mod gssapi;

@@ -144,13 +144,27 @@ impl Node {
     pub fn restart_elsewhere(&self) -> Result<()> {
         let mut attempt = 1;
         loop {
-            self.kill();
-            self.state().ports = Ports::pick(&self.plan.listeners, None)?;
+            let told = self.state().ports.told.clone();
+            self.move_elsewhere(told)?;
             match self.start() {
                 Err(failure) if attempt < ATTEMPTS && lost_its_port(&failure, &self.plan.dir) => attempt += 1,
                 done => return done,
             }
         }
+    }
+
+    /// Kills it, and gives it new ports and the addresses that clients of its listeners are told from now on;
+    /// where none is given, what the builder said. [`launch`](Self::launch) starts it there, so that several that
+    /// need each other can move together.
+    ///
+    /// # Errors
+    ///
+    /// If there are no free ports.
+    pub fn move_elsewhere(&self, told: impl IntoIterator<Item = (Listener, SocketAddr)>) -> Result<()> {
+        self.kill();
+        let ports = Ports::pick(&self.plan.listeners, None)?;
+        self.state().ports = Ports { told: told.into_iter().collect(), ..ports };
+        Ok(())
     }
 
     /// Starts it without waiting, for several that need each other.
@@ -285,7 +299,7 @@ impl Ports {
         if let (Some(port), Some(first)) = (fixed, listeners.values_mut().next()) {
             *first = port;
         }
-        Ok(Self { internal, listeners })
+        Ok(Self { internal, listeners, told: BTreeMap::new() })
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) enum Quorum {
 pub(crate) struct Ports {
     pub(crate) internal: u16,
     pub(crate) listeners: BTreeMap<Listener, u16>,
+    /// What clients are told since it moved, stronger than the plan.
+    pub(crate) told: BTreeMap<Listener, SocketAddr>,
 }
 
 impl Plan {
@@ -59,6 +61,7 @@ impl Plan {
     pub(crate) fn advertised(&self, id: i32, listener: Listener, ports: &Ports) -> SocketAddr {
         let own =
             || SocketAddr::from((Ipv4Addr::LOCALHOST, ports.listeners.get(&listener).copied().unwrap_or(0)));
-        self.advertised.get(&(id, listener)).copied().unwrap_or_else(own)
+        let wished = ports.told.get(&listener).or_else(|| self.advertised.get(&(id, listener)));
+        wished.copied().unwrap_or_else(own)
     }
 }

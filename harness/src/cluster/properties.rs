@@ -151,7 +151,12 @@ pub(super) mod tests {
     fn lines(plan: &Plan, id: i32) -> BTreeMap<String, String> {
         let first = 9000 + id as u16 * 10;
         let listeners = plan.listeners.iter().copied().zip(first + 1..).collect();
-        let text = server_properties(plan, id, &Ports { internal: first, listeners }, Path::new("data"));
+        let text = server_properties(
+            plan,
+            id,
+            &Ports { internal: first, listeners, told: BTreeMap::new() },
+            Path::new("data"),
+        );
         text.lines().map(|line| line.split_once('=').unwrap()).map(|(k, v)| (k.into(), v.into())).collect()
     }
 

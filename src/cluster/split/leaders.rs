@@ -91,7 +91,8 @@ macro_rules! by_leader {
                     let named = by_leader!(@named topic $($answered_as)*);
                     let mut moved = BTreeSet::new();
                     topic.$results.retain(|result| {
-                        let stays = !is_again(ErrorCode(result.error_code));
+                        let done = by_leader!(@done $module result);
+                        let stays = done || !is_again(ErrorCode(result.error_code));
                         stays || !moved.insert(result.$index)
                     });
                     let index = |$p: &$pty| -> i32 { $asked_index };
@@ -178,6 +179,11 @@ macro_rules! by_leader {
         $to.$c = $from.$a.clone();
         $to.$d = $from.$b;
     };
+    // With acks=all a leader writes first and waits for its followers then. If it is no leader any more before
+    // they have it, it says that it is not the leader, and where it wrote: the record may be there, and sent
+    // again it would be there twice.
+    (@done produce $result:ident) => { $result.error_code != 0 && $result.base_offset >= 0 };
+    (@done $module:ident $result:ident) => { false };
     // What stands at the top of an answer besides its topics.
     (@merge produce $whole:ident $part:ident) => { $whole.node_endpoints.extend($part.node_endpoints); };
     (@merge fetch $whole:ident $part:ident) => {

@@ -246,6 +246,7 @@ fn produced(name: &str, topic_id: Uuid, index: i32, code: ErrorCode, leader: (i3
     let partition = PartitionProduceResponse {
         index,
         error_code: code.0,
+        base_offset: if code.is_none() { 0 } else { -1 },
         current_leader,
         ..PartitionProduceResponse::default()
     };
@@ -283,6 +284,17 @@ fn topics_by_id_and_by_name_are_the_same_topics() {
         assert_eq!((answer.responses.len(), indexes), (1, vec![0, 1]));
         assert_eq!(answer.responses[0].partition_responses[0].base_offset, -1);
     }
+}
+
+#[test]
+fn what_a_leader_wrote_before_it_was_none_is_not_sent_again() {
+    let request = produce("a", ID, &[1]);
+    let mut answer = produced("a", ID, 1, MOVED, (9, 5));
+    assert_eq!(request.again(&mut Some(answer.clone()), &is_again), Some(request.clone()));
+    answer.responses[0].partition_responses[0].base_offset = 7;
+    let mut said = Some(answer.clone());
+    assert_eq!(request.again(&mut said, &is_again), None);
+    assert_eq!(said, Some(answer), "the caller sees it");
 }
 
 #[test]
