@@ -23,7 +23,10 @@ pub trait Sender: Send {
 }
 
 /// How a client comes to be ready.
-pub type Start = fn(bootstrap: String, topic: String) -> Pin<Box<dyn Future<Output = Result<Box<dyn Sender>, Fail>> + Send>>;
+pub type Start = fn(
+    bootstrap: String,
+    topic: String,
+) -> Pin<Box<dyn Future<Output = Result<Box<dyn Sender>, Fail>> + Send>>;
 
 /// The median, in microseconds.
 pub fn median_us(times: &mut [Duration]) -> f64 {
