@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 pub mod entrants;
 pub mod floor;
+pub mod large;
 
 /// The error of a bench is told to a person and ends it.
 pub type Fail = Box<dyn std::error::Error + Send + Sync>;
