@@ -1,8 +1,10 @@
 //! A request on its way: resolved, taken apart, sent, judged, sent again where that helps, put together.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -178,32 +180,38 @@ impl<P: Brokers> Cluster<P> {
         inner.with(|state, now| {
             state.usable()?;
             let State { metadata, coordinators, same, .. } = state;
-            let any = metadata.any(&|id| inner.load(id));
-            let snapshot = std::sync::Arc::clone(metadata.snapshot());
+            let snapshot = Arc::clone(metadata.snapshot());
+            let any = LazyCell::new(|| metadata.any(&|id| inner.load(id)));
             let mut view = View {
                 snapshot: &snapshot,
                 coordinators,
                 now,
-                any,
+                any: &any,
                 same: same.filter(|id| snapshot.broker(*id).is_some()),
                 named: None,
                 topics: BTreeSet::new(),
                 stale: false,
             };
             let (mut ready, mut waiting) = (Vec::new(), Vec::new());
+            let mut put = |spot, mut part: Piece<R>| match spot {
+                Spot::At(target) => {
+                    // Split again, it would go to all brokers again.
+                    part.fixed = part.fixed.or((route == Route::Each).then_some(target));
+                    ready.push((target, part));
+                }
+                Spot::Wait => waiting.push(part),
+                Spot::Refused(code) => done.push(part.failed(refused(code))),
+            };
             for piece in pieces {
                 view.named = piece.fixed;
-                for (spot, request) in piece.request.clone().split(&mut view) {
-                    let mut part = piece.with(request);
-                    match spot {
-                        Spot::At(target) => {
-                            // Split again, it would go to all brokers again.
-                            part.fixed = part.fixed.or((route == Route::Each).then_some(target));
-                            ready.push((target, part));
-                        }
-                        Spot::Wait => waiting.push(part),
-                        Spot::Refused(code) => done.push(part.failed(refused(code))),
-                    }
+                match piece.request.spot(&mut view) {
+                    Some(spot) => put(spot, piece),
+                    None => piece
+                        .request
+                        .clone()
+                        .split(&mut view)
+                        .into_iter()
+                        .for_each(|(spot, request)| put(spot, piece.with(request))),
                 }
             }
             let (topics, stale) = (std::mem::take(&mut view.topics), view.stale);
@@ -395,6 +403,8 @@ fn gather<R: Routed>(parts: Vec<Part<R>>) -> Result<R::Response> {
     }
     let mut answers = answers.into_iter();
     match (answers.next(), first) {
+        // Mostly there is one broker, and its answer stays as it is.
+        (Some(answer), _) if answers.len() == 0 && failures.is_empty() => Ok(answer),
         (Some(answer), _) => Ok(R::merge(answer, answers.chain(failures).collect())),
         (None, Some(error)) => Err(error),
         (None, None) => Err(Error::internal("a request without parts")),
@@ -402,7 +412,12 @@ fn gather<R: Routed>(parts: Vec<Part<R>>) -> Result<R::Response> {
 }
 
 /// Runs futures side by side on the caller's task, and gives their results in their order.
-async fn join<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+async fn join<F: Future>(mut futures: Vec<F>) -> Vec<F::Output> {
+    if futures.len() == 1
+        && let Some(only) = futures.pop()
+    {
+        return vec![only.await];
+    }
     let mut running: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
     let mut results: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();
     std::future::poll_fn(|context| {

@@ -5,7 +5,9 @@
 //! metadata holds up no look-up of a coordinator. Whatever such a task comes to, a panic included, the
 //! machine hears of its end. Callers wait for the machines' state to change, and look again.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
@@ -474,7 +476,12 @@ pub(super) async fn connect<P: Brokers>(
     kind: Use,
     deadline: Instant,
 ) -> Result<P::Link> {
-    let connected = tokio::time::timeout_at(deadline.into(), inner.pool.connection(to, kind)).await;
+    let mut connection = std::pin::pin!(inner.pool.connection(to, kind));
+    // Mostly there is one, and no time to be watched.
+    if let Poll::Ready(there) = poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await {
+        return there;
+    }
+    let connected = tokio::time::timeout_at(deadline.into(), connection).await;
     connected.unwrap_or_else(|_| Err(Error::timeout("no connection in time")))
 }
 

@@ -52,7 +52,9 @@ pub(crate) struct Connection(pub(super) Arc<Shared>);
 
 /// What the driver and the users of a connection share.
 pub(super) struct Shared {
-    pub(super) broker: Arc<str>,
+    broker: Arc<str>,
+    /// The broker's name, where that was found out when it was connected.
+    renamed: OnceLock<Arc<str>>,
     pub(super) kind: Use,
     pub(super) hub: Hub,
     pub(super) config: Arc<Config>,
@@ -98,6 +100,7 @@ impl Connection {
     pub(super) fn new(broker: Arc<str>, kind: Use, hub: Hub, config: Arc<Config>) -> Self {
         Self(Arc::new(Shared {
             broker,
+            renamed: OnceLock::new(),
             kind,
             hub,
             config,
@@ -108,9 +111,19 @@ impl Connection {
         }))
     }
 
+    /// It is known now who is at the other end.
+    pub(super) fn rename(&self, broker: Arc<str>) {
+        let _ = self.0.renamed.set(broker);
+    }
+
     /// Waits until requests are taken, and tells what the broker can do. Fails if the connection
     /// cannot be made, or has ended meanwhile. Safe to drop.
     pub(crate) async fn ready(&self) -> Result<&Arc<Versions>> {
+        if let Some(versions) = self.0.versions.get()
+            && self.0.lock().ended.is_none()
+        {
+            return Ok(versions);
+        }
         loop {
             let changed = self.0.changed.notified();
             let mut changed = std::pin::pin!(changed);
@@ -178,7 +191,7 @@ impl Connection {
         let segments = encode_request(request, version, correlation, self.0.config.client_id.as_ref())?;
         let started = clock::now();
         let sent = self.exchange(segments, None, patience, started).await;
-        sent.map(|_| ()).map_err(|error| error.with_broker(&self.0.broker))
+        sent.map(|_| ()).map_err(|error| error.with_broker(self.0.broker()))
     }
 
     /// Whether requests are taken, now or soon.
@@ -236,7 +249,7 @@ impl Connection {
         match decoded {
             Ok((response, left)) => {
                 if left > 0 {
-                    let (broker, api) = (Arc::clone(&self.0.broker), R::KEY);
+                    let (broker, api) = (Arc::clone(self.0.broker()), R::KEY);
                     self.0.hub.tell(&Event::LeftOver { broker, api, version, bytes: left });
                 }
                 Ok(response)
@@ -255,7 +268,7 @@ impl Connection {
         started: Instant,
         result: Result<R::Response>,
     ) -> Result<R::Response> {
-        let (broker, api) = (Arc::clone(&self.0.broker), R::KEY);
+        let (broker, api) = (Arc::clone(self.0.broker()), R::KEY);
         match result {
             Ok(response) => {
                 let elapsed = clock::now().saturating_duration_since(started);
@@ -266,7 +279,7 @@ impl Connection {
                 Ok(response)
             }
             Err(error) => {
-                let error = error.with_broker(&self.0.broker);
+                let error = error.with_broker(self.0.broker());
                 self.0.hub.tell(&Event::Failed { broker, api, version, why: error.clone() });
                 Err(error)
             }
@@ -281,12 +294,17 @@ impl Connection {
         let machine_told = |machine: &mut Machine<Reply>| machine.handle_throttle(time_ms, clock::now());
         let time = self.0.lock().machine.as_mut().and_then(machine_told);
         if let Some(time) = time {
-            self.0.hub.tell(&Event::Throttled { broker: Arc::clone(&self.0.broker), api, time });
+            self.0.hub.tell(&Event::Throttled { broker: Arc::clone(self.0.broker()), api, time });
         }
     }
 }
 
 impl Shared {
+    /// The broker, as people name it.
+    pub(super) fn broker(&self) -> &Arc<str> {
+        self.renamed.get().unwrap_or(&self.broker)
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
         // Nothing panics under this lock but a defect, and then the state is still whole.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -375,7 +393,7 @@ impl Core {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { broker, kind, .. } = &*self.0;
-        f.debug_struct("Connection").field("broker", broker).field("kind", kind).finish_non_exhaustive()
+        let (broker, kind) = (self.0.broker(), self.0.kind);
+        f.debug_struct("Connection").field("broker", broker).field("kind", &kind).finish_non_exhaustive()
     }
 }

@@ -253,7 +253,7 @@ impl Driver {
         self.sent.extend(core.take_sent());
         if let Some(Output::Dead { why, old }) = outputs.last() {
             // Seen by all from now on, before anyone hears of it: nobody counts on a dead connection.
-            let why = why.clone().with_broker(&self.shared.broker);
+            let why = why.clone().with_broker(self.shared.broker());
             core.end(why, *old, now);
         }
     }
@@ -269,7 +269,7 @@ impl Driver {
     /// Does what the machine wants; true if that is the end.
     fn act(&mut self, output: Output<Reply>) -> bool {
         let shared = &self.shared;
-        let (broker, kind) = (Arc::clone(&shared.broker), shared.kind);
+        let (broker, kind) = (Arc::clone(shared.broker()), shared.kind);
         match output {
             // Who asked may be gone.
             Output::Answered(reply, answer) => drop(reply.send(Ok(Some(answer)))),
@@ -360,7 +360,7 @@ impl Shared {
     /// Notes how the connection ended, and tells, once.
     fn finish(&self, why: Error, old: bool) {
         let mut core = self.lock();
-        core.end(why.with_broker(&self.broker), old, clock::now());
+        core.end(why.with_broker(self.broker()), old, clock::now());
         core.driver = None;
         let Some(ended) = core.ended.clone() else { return };
         let told = std::mem::replace(&mut core.told, true);
@@ -369,7 +369,7 @@ impl Shared {
             return;
         }
         self.changed.notify_waiters();
-        let (broker, kind, why) = (Arc::clone(&self.broker), self.kind, ended.why);
+        let (broker, kind, why) = (Arc::clone(self.broker()), self.kind, ended.why);
         let event = match ended.ready_for {
             Some(_) => Event::Lost { broker, kind, why },
             None => Event::ConnectFailed { broker, kind, why },

@@ -78,7 +78,8 @@ impl Pool {
     }
 
     /// Where brokers are now. Connections to brokers that have moved, or are gone, finish what they
-    /// have and end.
+    /// have and end. A connection to an address that the user gave is from now on that to the broker
+    /// there, so that nobody is connected to twice for the same use.
     pub(crate) fn set_brokers(&self, brokers: BTreeMap<i32, Address>, cluster: Option<Str>) {
         let mut state = self.0.lock();
         if cluster.is_some() {
@@ -92,6 +93,7 @@ impl Pool {
         let moved: Vec<i32> =
             before.iter().filter(|(id, at)| now.get(id) != Some(at)).map(|(id, _)| *id).collect();
         state.retire(|target| matches!(target, Target::Broker(id) if moved.contains(id)));
+        state.adopt(|address| self.0.dialer.is_plain(address));
     }
 
     /// A ready connection: the one there is, or a new one. Safe to drop: what was begun goes on for others.
@@ -151,6 +153,11 @@ impl Pool {
             return Err(Error::closed("the client was closed"));
         }
         state.retired.retain(|(connection, _)| connection.end_of().is_none());
+        if let Some(Slot { current: Some((connection, _)), .. }) = state.slots.get(&(target, kind))
+            && connection.is_open()
+        {
+            return Ok(connection.clone());
+        }
         let (address, origin) = match target {
             Target::Bootstrap(place) => (state.bootstrap.get(place), Origin::Bootstrap),
             Target::Broker(id) => (state.brokers.get(&id), Origin::Advertised),
@@ -159,11 +166,6 @@ impl Pool {
             return Err(Error::io(format!("no address is known for {target:?}")));
         };
         let slot = state.slots.entry((target, kind)).or_default();
-        if let Some((connection, _)) = &slot.current
-            && connection.is_open()
-        {
-            return Ok(connection.clone());
-        }
         state.chance = next_chance(state.chance);
         slot.note_end(&self.0.config, state.chance);
         slot.current = None;
@@ -185,7 +187,7 @@ impl Pool {
     ) -> Connection {
         let config = &self.0.config;
         let broker: Arc<str> = match target {
-            Target::Broker(id) => format!("{id} ({address})").into(),
+            Target::Broker(id) => name(id, &address),
             Target::Bootstrap(_) => address.to_string().into(),
         };
         let connection = Connection::new(broker, kind, self.0.hub.clone(), Arc::clone(config));
@@ -240,6 +242,34 @@ impl State {
         }
         self.slots.retain(|(target, _), _| !which(target));
     }
+
+    /// Makes ready connections to bootstrap addresses those to the brokers that are there. Before brokers
+    /// are known only general ones are made.
+    fn adopt(&mut self, may: impl Fn(&Address) -> bool) {
+        for (id, address) in &self.brokers {
+            // Where several are said to be at one address there is no telling which was reached.
+            let alone = self.brokers.values().filter(|other| *other == address).count() == 1;
+            let Some(place) = self.bootstrap.iter().position(|given| given == address) else { continue };
+            let (from, to) = ((Target::Bootstrap(place), Use::General), (Target::Broker(*id), Use::General));
+            if !alone || !may(address) || self.slots.contains_key(&to) {
+                continue;
+            }
+            let current = self.slots.get(&from).and_then(|slot| slot.current.as_ref());
+            if let Some((connection, _)) = current
+                && connection.is_open()
+                && connection.versions().is_ok()
+            {
+                connection.rename(name(*id, address));
+                let slot = self.slots.remove(&from).unwrap_or_default();
+                self.slots.insert(to, slot);
+            }
+        }
+    }
+}
+
+/// A broker, as people name it.
+fn name(id: i32, address: &Address) -> Arc<str> {
+    format!("{id} ({address})").into()
 }
 
 impl Inner {

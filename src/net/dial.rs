@@ -91,6 +91,12 @@ impl Dialer {
         self.0.avoided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a broker that advertises that address is reached as if the user had given it.
+    pub(crate) fn is_plain(&self, advertised: &Address) -> bool {
+        let Config { map, allow, .. } = &self.0.config;
+        map.is_none() && allow.as_ref().is_none_or(|allow| allow.allows(advertised))
+    }
+
     /// Connects to the broker at `to`. Safe to drop: nothing of the attempt is left but, perhaps, a look-up that
     /// the system cannot cancel.
     ///

@@ -5,6 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use weir::ErrorCode;
+use weir::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
 use weir::protocol::produce::{ProduceRequest, ProduceResponse};
 
 use crate::{Fail, Sender, Start, floor};
@@ -13,11 +15,33 @@ type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fail>> + Send + 'a>>
 
 /// All that were built in.
 pub fn all() -> Vec<(&'static str, Start)> {
-    let mut all: Vec<(&'static str, Start)> =
-        vec![("floor", start_floor), ("weir", start_weir), ("rskafka", start_rskafka), ("krafka", start_krafka)];
-    #[cfg(feature = "rdkafka")]
-    all.push(("rdkafka", start_rdkafka));
-    all
+    vec![
+        ("floor", start_floor),
+        ("weir", start_weir),
+        ("rskafka", start_rskafka),
+        ("krafka", start_krafka),
+        #[cfg(feature = "rdkafka")]
+        ("rdkafka", start_rdkafka),
+    ]
+}
+
+/// Sees to it that there is the topic, with one partition, and that its leader takes records.
+pub async fn create(bootstrap: &str, topic: &str) -> Result<(), Fail> {
+    let client = weir::Client::connect(bootstrap).await?;
+    let wanted = CreatableTopic {
+        name: topic.into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    };
+    let request =
+        CreateTopicsRequest { topics: vec![wanted], timeout_ms: 30_000, ..CreateTopicsRequest::default() };
+    let answer = client.request(request).await?;
+    match answer.topics.iter().map(|topic| ErrorCode(topic.error_code)).next() {
+        Some(ErrorCode::NONE | ErrorCode::TOPIC_ALREADY_EXISTS) => {}
+        other => return Err(format!("the topic cannot be made: {other:?}").into()),
+    }
+    Weir(client, floor::request(topic)?).send().await
 }
 
 struct Socket(floor::Floor);
@@ -30,7 +54,9 @@ impl Sender for Socket {
 }
 
 fn start_floor(bootstrap: String, topic: String) -> Pending<'static, Box<dyn Sender>> {
-    Box::pin(async move { Ok(Box::new(Socket(floor::Floor::connect(&bootstrap, &topic)?)) as Box<dyn Sender>) })
+    Box::pin(
+        async move { Ok(Box::new(Socket(floor::Floor::connect(&bootstrap, &topic)?)) as Box<dyn Sender>) },
+    )
 }
 
 struct Weir(weir::Client, ProduceRequest);
@@ -81,12 +107,17 @@ fn start_rskafka(bootstrap: String, topic: String) -> Pending<'static, Box<dyn S
     })
 }
 
-struct Krafka(krafka::Kafka, krafka::producer::Producer, String);
+struct Krafka {
+    producer: krafka::producer::Producer,
+    topic: String,
+    /// The producer lives on its connections.
+    _kafka: krafka::Kafka,
+}
 
 impl Sender for Krafka {
     fn send(&mut self) -> Pending<'_, ()> {
         Box::pin(async move {
-            self.1.send(krafka::Record::new(self.2.as_str(), vec![b'x'; 100])).await?;
+            let _at = self.producer.send(krafka::Record::new(self.topic.as_str(), vec![b'x'; 100])).await?;
             Ok(())
         })
     }
@@ -96,7 +127,7 @@ fn start_krafka(bootstrap: String, topic: String) -> Pending<'static, Box<dyn Se
     Box::pin(async move {
         let kafka = krafka::Kafka::builder(bootstrap).connect().await?;
         let producer = kafka.producer().linger(Duration::ZERO).build().await?;
-        Ok(Box::new(Krafka(kafka, producer, topic)) as Box<dyn Sender>)
+        Ok(Box::new(Krafka { producer, topic, _kafka: kafka }) as Box<dyn Sender>)
     })
 }
 

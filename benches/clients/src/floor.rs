@@ -17,10 +17,16 @@ pub const VERSION: i16 = 9;
 pub fn request(topic: &str) -> Result<ProduceRequest, Fail> {
     let mut builder = BatchBuilder::new();
     builder.append(&NewRecord::new(1_700_000_000_000).value(&[b'x'; 100]))?;
-    let partition =
-        PartitionProduceData { index: 0, records: Some(builder.seal(&Stamp::default(), None)?), ..PartitionProduceData::default() };
-    let topic =
-        TopicProduceData { name: topic.into(), partition_data: vec![partition], ..TopicProduceData::default() };
+    let partition = PartitionProduceData {
+        index: 0,
+        records: Some(builder.seal(&Stamp::default(), None)?),
+        ..PartitionProduceData::default()
+    };
+    let topic = TopicProduceData {
+        name: topic.into(),
+        partition_data: vec![partition],
+        ..TopicProduceData::default()
+    };
     Ok(ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() })
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 pub mod entrants;
 pub mod floor;
+pub mod large;
 
 /// The error of a bench is told to a person and ends it.
 pub type Fail = Box<dyn std::error::Error + Send + Sync>;
@@ -23,7 +24,10 @@ pub trait Sender: Send {
 }
 
 /// How a client comes to be ready.
-pub type Start = fn(bootstrap: String, topic: String) -> Pin<Box<dyn Future<Output = Result<Box<dyn Sender>, Fail>> + Send>>;
+pub type Start = fn(
+    bootstrap: String,
+    topic: String,
+) -> Pin<Box<dyn Future<Output = Result<Box<dyn Sender>, Fail>> + Send>>;
 
 /// The median, in microseconds.
 pub fn median_us(times: &mut [Duration]) -> f64 {

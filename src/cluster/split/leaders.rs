@@ -48,6 +48,25 @@ macro_rules! by_leader {
         $(, message $message:ident)? $(, but { $($field:ident: $value:expr),* })?
     } $(; { $($more:tt)* })?) => {
         impl Routed for $module::$request {
+            fn spot(&self, view: &mut View<'_>) -> Option<Spot> {
+                let index = |$p: &$pty| -> i32 { $asked_index };
+                let mut all = None;
+                for topic in &self.$topics {
+                    let (name, id) = by_leader!(@named topic $($asked_as)*);
+                    let key = TopicKey::of(id, &name);
+                    if topic.$partitions.is_empty() {
+                        return None;
+                    }
+                    for partition in topic.$partitions.iter() {
+                        let spot = view.leader(&key, index(partition));
+                        if *all.get_or_insert(spot) != spot {
+                            return None;
+                        }
+                    }
+                }
+                all
+            }
+
             fn split(mut self, view: &mut View<'_>) -> Vec<(Spot, Self)> {
                 let mut parts: BTreeMap<Spot, Vec<$module::$topic>> = BTreeMap::new();
                 for mut topic in std::mem::take(&mut self.$topics) {

@@ -7,7 +7,7 @@
 //! [answered](Routed::failed) by us, so that one broker's failure is no other item's.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::{Deref, RangeInclusive};
 
 use super::coordinators::{Coordinators, Found};
 use super::metadata::hints::Hints;
@@ -65,8 +65,8 @@ pub(crate) struct View<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) coordinators: &'a mut Coordinators,
     pub(crate) now: std::time::Instant,
-    /// The broker for what any can answer.
-    pub(crate) any: Option<i32>,
+    /// The broker for what any can answer. It is looked for when this is looked at.
+    pub(crate) any: &'a dyn Deref<Target = Option<i32>>,
     /// The broker for what always the same one is to answer.
     pub(crate) same: Option<i32>,
     /// The broker that the caller names: all goes there.
@@ -83,8 +83,8 @@ impl View<'_> {
             return Spot::At(named);
         }
         match place {
-            Place::Any => self.known(self.any),
-            Place::Same => self.known(self.same.or(self.any)),
+            Place::Any => self.known(**self.any),
+            Place::Same => self.known(self.same.or_else(|| **self.any)),
             Place::Controller => self.known(self.snapshot.controller),
             Place::Leader(topic, partition) => self.leader(topic, *partition),
             Place::Coordinator(lookup, key) => self.coordinator(*lookup, key),
@@ -117,7 +117,11 @@ impl View<'_> {
         broker.map_or(Spot::Wait, |id| Spot::At(Target::Broker(id)))
     }
 
+    /// Where a partition of that topic goes.
     fn leader(&mut self, topic: &TopicKey, partition: i32) -> Spot {
+        if let Some(named) = self.named {
+            return Spot::At(named);
+        }
         if !self.topics.contains(topic) {
             self.topics.insert(topic.clone());
         }
@@ -170,6 +174,11 @@ pub(crate) trait Routed:
     /// Whether brokers answer it at all.
     fn is_answered(&self) -> bool {
         true
+    }
+
+    /// Where all of it goes, if that is one spot, and the request need not be taken apart. Most need not.
+    fn spot(&self, _view: &mut View<'_>) -> Option<Spot> {
+        None
     }
 
     /// One part for each spot that some of it goes to.

@@ -101,7 +101,7 @@ impl Small {
             snapshot: &self.snapshot,
             coordinators: &mut self.coordinators,
             now: self.now,
-            any: Some(3),
+            any: &&Some(3),
             same: Some(1),
             named: self.named,
             topics: BTreeSet::new(),

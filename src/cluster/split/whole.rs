@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Place, Routed, all, by_name_or_id};
+use super::{Place, Routed, Spot, View, all, by_name_or_id};
 use crate::ErrorCode;
 use crate::messages::{
     add_offsets_to_txn, add_raft_voter, alter_client_quotas, alter_partition_reassignments,
@@ -31,6 +31,10 @@ macro_rules! whole {
             $(fn place(&self) -> Place {
                 Place::Coordinator(Lookup::$lookup, self.$key.clone())
             })?
+
+            fn spot(&self, view: &mut View<'_>) -> Option<Spot> {
+                Some(view.spot(&self.place()))
+            }
 
             fn codes(response: &Self::Response) -> Vec<ErrorCode> {
                 let top = response.error_code();

@@ -325,3 +325,30 @@ async fn l05_after_a_standstill_answers_that_are_there_count() {
     tokio::time::advance(3600 * SEC).await;
     asking.await.unwrap();
 }
+
+/// A bootstrap connection, and then one to each broker of those given; how many were made in all.
+async fn connections_made(net: crate::net::Config, at: &[(i32, &str)]) -> usize {
+    let brokers = Brokers::good();
+    let dialer = Dialer::new(net.connect_with(brokers.clone())).await.unwrap();
+    let given = vec!["a:1".parse().unwrap(), "b:1".parse().unwrap()];
+    let pool = Pool::new(Config::default(), dialer, Hub::default(), given, 7);
+    let first = pool.connection(Target::Bootstrap(1), Use::General).await.unwrap();
+    let map: BTreeMap<i32, Address> = at.iter().map(|(id, at)| (*id, at.parse().unwrap())).collect();
+    pool.set_brokers(map.clone(), None);
+    for id in map.keys() {
+        let connection = pool.connection(Target::Broker(*id), Use::General).await.unwrap();
+        ask(&connection).await.unwrap();
+        assert!(connection.0.broker().starts_with(&id.to_string()), "{connection:?}");
+    }
+    ask(&first).await.unwrap();
+    brokers.count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bootstrap_connection_becomes_that_of_the_broker_there() {
+    let plain = crate::net::Config::new;
+    assert_eq!(connections_made(plain(), &[(4, "c:1"), (7, "b:1")]).await, 2);
+    assert_eq!(connections_made(plain(), &[(4, "b:1"), (7, "b:1")]).await, 3, "it may be either");
+    let mapped = plain().map_advertised(Address::clone);
+    assert_eq!(connections_made(mapped, &[(7, "b:1")]).await, 2, "it may be elsewhere");
+}

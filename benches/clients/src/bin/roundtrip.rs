@@ -1,10 +1,10 @@
 //! One record at a time, acknowledged by all replicas before the next, and how long the first takes.
 //!
-//!     cargo run --release --bin roundtrip -- HOST:PORT [ROUNDS] [RECORDS]
+//!     cargo run --release --bin roundtrip -- HOST:PORT [ROUNDS] [RECORDS] [CLIENT,...]
 //!
-//! The broker must have a topic `roundtrip`, or create topics by itself. For each client: the median of one
-//! round trip, its ratio to the floor's in the same round (median over the rounds), and the same for the
-//! time from nothing to the first acknowledgement.
+//! It makes a topic `roundtrip` there, of one partition. For each client: the median of one round trip,
+//! its ratio to the floor's in the same round (median over the rounds), and the same for the time from
+//! nothing to the first acknowledgement. `WEIR_RUNTIME=current` runs all on one thread.
 
 use std::time::Instant;
 
@@ -12,13 +12,25 @@ use weir_clients::{Fail, entrants, median, median_us, sequential};
 
 const TOPIC: &str = "roundtrip";
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> Result<(), Fail> {
+fn main() -> Result<(), Fail> {
+    let current = std::env::var("WEIR_RUNTIME").is_ok_and(|kind| kind == "current");
+    let mut runtime = match current {
+        true => tokio::runtime::Builder::new_current_thread(),
+        false => tokio::runtime::Builder::new_multi_thread(),
+    };
+    runtime.enable_all().worker_threads(2).build()?.block_on(run())
+}
+
+async fn run() -> Result<(), Fail> {
     let mut args = std::env::args().skip(1);
     let bootstrap = args.next().ok_or("which broker? HOST:PORT")?;
     let rounds: usize = args.next().map_or(Ok(15), |n| n.parse())?;
     let records: usize = args.next().map_or(Ok(500), |n| n.parse())?;
-    let entrants = entrants::all();
+    entrants::create(&bootstrap, TOPIC).await?;
+    let only = args.next();
+    let chosen =
+        |name: &str| name == "floor" || only.iter().all(|only| only.split(',').any(|one| one == name));
+    let entrants: Vec<_> = entrants::all().into_iter().filter(|(name, _)| chosen(name)).collect();
     let mut trips = vec![Vec::new(); entrants.len()];
     let mut colds = vec![Vec::new(); entrants.len()];
     for round in 0..=rounds {
