@@ -1,6 +1,6 @@
 //! Connections to brokers: what is in flight on each, and how each is made safe.
 //!
-//! The way of a request: a [`Connection`](connection::Connection), which the pool gives, encodes it
+//! The way of a request: a `Connection`, which the pool gives, encodes it
 //! and hands it to the connection's machine; the driver moves what the machine has to the socket, and
 //! frames from the socket to the machine; the answer goes back to the one who asked. What is said
 //! before a connection is ready is in `handshake`, by which mechanism in [`sasl`].

@@ -30,7 +30,7 @@ mod race;
 mod resolve;
 /// Tasks in the background.
 pub(crate) mod task;
-/// Encryption, and certificates.
+// Encryption, and certificates.
 #[cfg(feature = "rustls")]
 pub mod tls;
 

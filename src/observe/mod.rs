@@ -1,6 +1,6 @@
 //! Seeing what the client does: typed events, counters, latencies.
 //!
-//! The layers above tell a [`Hub`] what happens to connections, requests and the cluster's state. It
+//! The layers above tell a `Hub` what happens to connections, requests and the cluster's state. It
 //! counts, hands the [`Event`] to whoever listens, and says it to `tracing`. Nothing is told per
 //! record, nothing in it is secret, and words from a broker are escaped before they get here.
 
