@@ -9,7 +9,7 @@
 #[path = "support/broker.rs"]
 mod broker;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use weir::protocol::Uuid;
 use weir::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
@@ -40,7 +40,8 @@ async fn run() -> Result<()> {
     let own = if given.is_none() { Some(broker::Broker::start("4.4.0")?) } else { None };
     let address = given.as_deref().or(own.as_ref().map(broker::Broker::bootstrap)).unwrap_or_default();
 
-    let kafka = Client::connect(address).await?;
+    // Who waits at a terminal would rather hear soon that nobody is there.
+    let kafka = Client::builder(address).api_timeout(Duration::from_secs(15)).connect().await?;
     let topic_id = create_topic(&kafka).await?;
     let offset = produce(&kafka, topic_id).await?;
     fetch(&kafka, topic_id, offset).await?;

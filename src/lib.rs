@@ -1,7 +1,10 @@
 //! weir: a pure-Rust client for the Kafka wire protocol.
 //!
-//! What stands today is the foundation:
+//! What stands today is what a producer, a consumer and administration will stand on:
 //!
+//! - `Client` (feature `client`, on by default): connections to a cluster and their security, brokers,
+//!   topics and coordinators as they are now, and any request brought to who answers it. Its settings are in
+//!   `net`, `conn::sasl` and `observe`.
 //! - [`records`]: record batches, read lazily and without copies, written once; the codecs gzip,
 //!   snappy, lz4 and zstd, each a feature of its name.
 //! - `protocol` (feature `protocol`): every message of Kafka 0.11 to 4.4 in every version, as public

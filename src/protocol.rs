@@ -5,9 +5,11 @@
 //! - One message, whose type you know: its struct and [`Message`]. Each API has a module with its request
 //!   and its response: [`fetch::FetchRequest`], [`fetch::FetchResponse`]. What goes into `records` fields
 //!   is made and read by [`records`](crate::records).
-//! - A connection to a broker: [`Frames`] cuts what arrives, [`Exchange`] frames what is sent and gives
+//! - A request to a cluster: `Client::request`, which finds the broker and the version.
+//!   `examples/quickstart.rs` is made of that.
+//! - A connection to a broker by hand: [`Frames`] cuts what arrives, [`Exchange`] frames what is sent and gives
 //!   each [`Answer`] to its request. Only these add the length and the header that stand before a message
-//!   on a connection. `examples/quickstart.rs` uses them with a plain socket.
+//!   on a connection. `examples/roundtrip` uses them with a plain socket.
 //! - A message whose type is known only at run time: [`decode_request`] and [`decode_response`] by API key,
 //!   [`decode`] and [`recode`] by name; each gives an [`AnyMessage`]. [`messages`] and [`message_type`] say
 //!   what there is.

@@ -338,7 +338,8 @@ fn ids_without_a_name_are_not_asked_for_beside_names() {
 
     bench.machine.handle_want(known.clone(), bench.now);
     bench.machine.handle_stale(bench.now);
-    let ask = bench.next();
+    bench.now += 2 * SECOND;
+    let ask = bench.ask().unwrap();
     assert_eq!(ask.scope, Scope::Wanted(vec!["a".into(), "b".into(), known]));
     bench.answer(&ask, vec![topic("a", id(1), &[(0, 1, 5)]), topic("b", id(2), &[(0, 1, 5)])]);
     assert_eq!(bench.next().scope, Scope::Added(vec![new]));
