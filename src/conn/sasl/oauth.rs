@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_acknowledged_and_told() {
+    fn b41_a_refusal_is_acknowledged_and_told() {
         run(async {
             let token = Token::new("abc").unwrap();
             let mut begun = session(&token).await.unwrap();

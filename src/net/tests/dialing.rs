@@ -86,7 +86,7 @@ async fn a_number_and_a_name_of_the_system_are_reached() {
 }
 
 #[tokio::test]
-async fn a_dead_first_address_is_passed_over() {
+async fn b43_a_dead_first_address_is_passed_over() {
     let port = echo_server().await;
     // Nothing listens on the first two; the second family takes its turn between them.
     let config = Config::new().resolver(ips(&["127.0.0.2", "127.0.0.3", "::1", "127.0.0.1"]));
@@ -120,7 +120,7 @@ async fn an_address_that_was_of_no_use_is_tried_last() {
 }
 
 #[tokio::test]
-async fn a_thousand_addresses_are_tried_up_to_the_bound() {
+async fn b43_a_thousand_addresses_are_tried_up_to_the_bound() {
     let many =
         (0..1000u16).map(|at| IpAddr::from([127, 1, (at / 200) as u8, (at % 200) as u8 + 1])).collect();
     let to = format!("broker.example.com:{}", dead_port().await);
@@ -133,7 +133,7 @@ async fn a_thousand_addresses_are_tried_up_to_the_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_that_are_not_found_end_in_time() {
+async fn b43_names_that_are_not_found_end_in_time() {
     let to = "broker.example.com:9092";
     for (names, why) in [(Names::Fail, "no such name"), (ips(&[]), "has no address")] {
         let error = dial(Config::new().resolver(names), to, Origin::Bootstrap).await.unwrap_err();
@@ -147,7 +147,7 @@ async fn names_that_are_not_found_end_in_time() {
 
 /// A label may have 63 bytes, so that the system's resolver need not ask anybody.
 #[tokio::test]
-async fn the_system_says_that_a_name_is_not_found() {
+async fn b43_the_system_says_that_a_name_is_not_found() {
     let to = format!("{}.invalid:9092", "a".repeat(64));
     let error = dial(Config::new(), &to, Origin::Bootstrap).await.unwrap_err();
     assert!(error.is_io() && error.to_string().contains("was not found"), "{error:?}");

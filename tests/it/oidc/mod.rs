@@ -131,7 +131,7 @@ async fn a_provider_out_of_order_is_asked_again_and_one_that_refuses_is_not() {
 }
 
 #[tokio::test]
-async fn redirects_are_not_followed() {
+async fn b41_redirects_are_not_followed() {
     let target = Idp::start(vec![token("stolen", 60)]).await;
     let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n", target.url());
     let error = fails(Answer::Bytes(redirect), "redirects are not followed").await;
@@ -140,7 +140,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn hostile_answers_are_bounded() {
+async fn b41_hostile_answers_are_bounded() {
     let head = "HTTP/1.1 200 OK\r\n";
     let filler = "x".repeat(64 * 1024);
     let gigabyte = format!("{head}Content-Length: 1073741824\r\n\r\n");

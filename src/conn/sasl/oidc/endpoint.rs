@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn only_https_with_nothing_odd() {
+    fn b41_only_https_with_nothing_odd() {
         check("https://idp.example/token", "idp.example 443 true idp.example /token");
         check("https://idp.example:8443/a/b?p=x", "idp.example 8443 true idp.example:8443 /a/b?p=x");
         check("https://[::1]:9/t", "::1 9 true [::1]:9 /t");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn guards_are_widened_and_narrowed_by_name() {
+    fn b41_guards_are_widened_and_narrowed_by_name() {
         let plain = Guards { allow_plain: true, hosts: None };
         let at = Endpoint::parse("http://127.0.0.1/t", &plain).unwrap();
         assert_eq!((at.address.port(), at.secure), (80, false));

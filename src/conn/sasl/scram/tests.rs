@@ -79,7 +79,7 @@ fn names_are_escaped_tokens_announced_and_passwords_left_alone() {
 }
 
 #[test]
-fn a_first_message_that_cheats_is_refused() {
+fn b39_a_first_message_that_cheats_is_refused() {
     let salt = "s=W22ZaJ0SNY7soEsUEjb6gQ==";
     let long = format!("r={NONCE}x,{salt},i=4096,{}", "a=b,".repeat(2000));
     for (message, why) in [
@@ -114,7 +114,7 @@ fn a_first_message_that_cheats_is_refused() {
 }
 
 #[test]
-fn a_last_message_that_proves_nothing_is_refused() {
+fn b39_a_last_message_that_proves_nothing_is_refused() {
     for (message, why) in [
         ("", "lacks v="),
         ("v=", "signature is wrong"),
@@ -205,8 +205,26 @@ fn keys_are_derived_once_for_a_salt_and_again_for_another() {
     });
 }
 
+/// A broker that asks for many iterations holds up nothing but its own connection: there is one thread here for
+/// all else, and it goes on while the keys are derived.
 #[test]
-fn a_broker_that_does_not_know_the_password_is_told_from_one_that_does() {
+fn b39_keys_are_derived_off_the_reactor() {
+    run(async {
+        let scram = Scram::sha512("user", "pencil").unwrap();
+        let mut session = scram.begin(&peer()).await.unwrap();
+        let first = session.respond(None).await.unwrap().expect("a first message");
+        let nonce = std::str::from_utf8(first.expose()).unwrap().split(",r=").nth(1).unwrap().to_owned();
+        let server_first = format!("r={nonce}more,s=AAAA,i=100000");
+        tokio::select! {
+            biased;
+            _ = session.respond(Some(server_first.as_bytes())) => panic!("derived on this thread"),
+            () = tokio::task::yield_now() => {}
+        }
+    });
+}
+
+#[test]
+fn b39_a_broker_that_does_not_know_the_password_is_told_from_one_that_does() {
     run(async {
         let scram = Scram::sha512("user", "another").unwrap();
         let error = authenticate(&scram, "AAAA").await.unwrap_err();

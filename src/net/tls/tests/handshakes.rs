@@ -62,7 +62,7 @@ fn refused(outcome: Result<Stream>, why: &str) {
 }
 
 #[tokio::test]
-async fn good_certificates_are_accepted() {
+async fn b42_good_certificates_are_accepted() {
     let authority = Authority::new(1);
     for (names, to) in [
         (&["broker.example.com"][..], BROKER),
@@ -81,7 +81,7 @@ async fn good_certificates_are_accepted() {
 }
 
 #[tokio::test]
-async fn a_wrong_name_is_refused() {
+async fn b42_a_wrong_name_is_refused() {
     let authority = Authority::new(1);
     for (names, to, why) in [
         (&["other.example.com"][..], BROKER, "not for 'broker.example.com' but for"),
@@ -116,7 +116,7 @@ fn changed(authority: &Authority, change: impl FnOnce(&mut CertificateParams)) -
 }
 
 #[tokio::test]
-async fn a_bad_certificate_is_refused() {
+async fn b42_a_bad_certificate_is_refused() {
     let authority = Authority::new(1);
     let expired = changed(&authority, |params| params.not_after = date_time_ymd(2020, 1, 1));
     refused(meet(authority.trusted(), expired, BROKER).await, "has expired");
@@ -179,7 +179,7 @@ async fn versions_can_be_kept_to_tls13() {
 }
 
 #[tokio::test]
-async fn an_old_tls_is_refused() {
+async fn b42_an_old_tls_is_refused() {
     // An alert "protocol version" in a record of TLS 1.1.
     let error = hear(&[0x15, 3, 2, 0, 2, 2, 70], false).await;
     assert!(error.is_auth() && error.to_string().contains("versions of TLS"), "{error:?}");
@@ -192,7 +192,7 @@ async fn an_old_tls_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_tls_is_named() {
+async fn b42_what_is_not_tls_is_named() {
     for (bytes, why) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "speaks HTTP"),
         (b"SSH-2.0-OpenSSH_9.9\r\n", "speaks SSH"),
@@ -224,7 +224,7 @@ async fn records_that_lie_about_themselves_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stalled_handshake_times_out() {
+async fn b42_a_stalled_handshake_times_out() {
     let (ours, theirs) = duplex(64 * 1024);
     let begun = clock::now();
     let error = handshake(Authority::new(1).trusted(), ours, BROKER).await.unwrap_err();
@@ -234,7 +234,7 @@ async fn a_stalled_handshake_times_out() {
 }
 
 #[tokio::test]
-async fn a_huge_chain_is_refused() {
+async fn b42_a_huge_chain_is_refused() {
     let (authority, key) = (Authority::new(1), Key::new(100));
     let mut params = request(&["broker.example.com"]);
     let leaf = authority.issue(&params, &key);
