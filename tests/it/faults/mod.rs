@@ -127,7 +127,7 @@ impl Run {
         self.rig.cluster.node(node).pause().expect("it runs");
         self.calmly(|run| {
             run.runtime.block_on(rig::pass_over(&run.client, &partitions, node));
-            std::thread::sleep(PAUSED);
+            run.lasts(PAUSED);
         });
         self.rig.cluster.node(node).resume().expect("it is paused");
         self.recovers("broker resumed");
@@ -138,7 +138,7 @@ impl Run {
         let partitions = self.spread();
         self.strikes("link cut");
         let cut = self.rig.cut(node);
-        self.calmly(|_| std::thread::sleep(CUT));
+        self.calmly(|run| run.lasts(CUT));
         let elsewhere = partitions.iter().filter(|partition| partition.leader_id != node);
         let elsewhere: Vec<_> = elsewhere.map(|p| job::Job::Produce(p.partition_index).name()).collect();
         let mut record = self.stream.record();
@@ -181,6 +181,11 @@ impl Run {
             self.client.brokers().iter().map(|broker| broker.address.to_string()).collect();
         let told: Vec<String> = self.rig.told().iter().map(ToString::to_string).collect();
         assert_eq!(known, told);
+    }
+
+    /// The fault is that something takes this long, so there is no event to wait for.
+    fn lasts(&self, time: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     fn strikes(&self, fault: &'static str) {

@@ -13,9 +13,9 @@ use weir::protocol::alter_partition_reassignments::{
 use weir::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
 use weir::protocol::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use weir::protocol::metadata::MetadataResponsePartition;
-use weir::{Client, Result};
+use weir::{Call, Client, Result};
 use weir_kafka_harness::proxy::{Fault, Proxies, Proxy, Rule};
-use weir_kafka_harness::{Cluster, Failure, Listener};
+use weir_kafka_harness::{Cluster, Failure, Listener, Node};
 
 use super::job::{self, PARTITIONS, TOPIC};
 
@@ -23,7 +23,7 @@ pub(super) const NODES: i32 = 3;
 const PLAIN: Listener = Listener::plain();
 
 /// How long a change of leaders may take.
-const MOVE_MAX: Duration = Duration::from_secs(60);
+const MOVE_MAX: Duration = Duration::from_mins(1);
 
 pub(super) struct Rig {
     pub(super) cluster: Cluster,
@@ -85,9 +85,9 @@ impl Rig {
             node.move_elsewhere([(PLAIN, told)])?;
         }
         self.proxies = proxies;
-        self.cluster.nodes().iter().try_for_each(|node| node.launch())?;
+        self.cluster.nodes().iter().try_for_each(Node::launch)?;
         self.connect_proxies();
-        self.cluster.nodes().iter().try_for_each(|node| node.wait_until_ready())
+        self.cluster.nodes().iter().try_for_each(Node::wait_until_ready)
     }
 }
 
@@ -192,10 +192,10 @@ async fn push_leaders(
     let moved = ReassignableTopic { name: topic.into(), partitions, ..Default::default() };
     let request = AlterPartitionReassignmentsRequest { topics: vec![moved], ..Default::default() };
     let call = client.request(request);
-    through.into_iter().fold(call, |call, node| call.to(node)).await?;
+    through.into_iter().fold(call, Call::to).await?;
     let partitions = wanted.iter().map(|(index, _)| *index).collect();
     let preferred = TopicPartitions { topic: topic.into(), partitions, ..Default::default() };
     let request = ElectLeadersRequest { topic_partitions: Some(vec![preferred]), ..Default::default() };
     let call = client.request(request);
-    through.into_iter().fold(call, |call, node| call.to(node)).await.map(drop)
+    through.into_iter().fold(call, Call::to).await.map(drop)
 }
