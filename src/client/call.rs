@@ -50,8 +50,9 @@ impl Client {
     ///
     /// Answers that say "not here" or "not now" are not given back: the right broker is looked for, or
     /// waited for, and the request is sent again, until the time for a call is over. What may have been
-    /// done is sent again only where that does no harm. Other error codes are in the answer, for the
-    /// caller to see: by item, and if the broker of an item could not be reached, as
+    /// done is sent again only where that does no harm; so a produce request whose answer has an error and
+    /// an offset is not: the leader wrote it there, and it may stay. Other error codes are in the answer, for
+    /// the caller to see: by item, and if the broker of an item could not be reached, as
     /// [`NETWORK_EXCEPTION`](crate::ErrorCode::NETWORK_EXCEPTION) or
     /// [`REQUEST_TIMED_OUT`](crate::ErrorCode::REQUEST_TIMED_OUT) of that item.
     ///

@@ -11,6 +11,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
+use weir::protocol::metadata::MetadataResponsePartition;
 use weir::{ApiKey, Client};
 use weir_kafka_harness::unless_skipped;
 
@@ -31,7 +32,7 @@ mod rows;
 /// The tasks.
 mod stream;
 
-use rig::{NODES, Rig};
+use rig::{Lead, NODES, Rig};
 use stream::Stream;
 
 const REQUEST: Duration = Duration::from_secs(2);
@@ -119,24 +120,29 @@ impl Run {
         self.recovers("broker started again");
     }
 
+    /// The others' leaders change while they wait for it to have what they wrote.
     fn pause(&mut self, node: i32) {
+        let partitions = self.spread();
         self.strikes("broker paused");
         self.rig.cluster.node(node).pause().expect("it runs");
-        self.calmly(|_| std::thread::sleep(PAUSED));
+        self.calmly(|run| {
+            run.runtime.block_on(rig::pass_over(&run.client, &partitions, node));
+            run.lasts(PAUSED);
+        });
         self.rig.cluster.node(node).resume().expect("it is paused");
         self.recovers("broker resumed");
     }
 
     /// Only the client is cut off: the brokers see nothing of it, and what is led elsewhere goes on.
     fn cut(&mut self, node: i32) {
-        let led = self.runtime.block_on(rig::led_by(&self.client, node)).expect("all is well");
-        assert!(led.len() < job::PARTITIONS as usize, "{node} leads all");
+        let partitions = self.spread();
         self.strikes("link cut");
         let cut = self.rig.cut(node);
-        self.calmly(|_| std::thread::sleep(CUT));
-        let led: Vec<String> = led.iter().map(|partition| job::Job::Produce(*partition).name()).collect();
+        self.calmly(|run| run.lasts(CUT));
+        let elsewhere = partitions.iter().filter(|partition| partition.leader_id != node);
+        let elsewhere: Vec<_> = elsewhere.map(|p| job::Job::Produce(p.partition_index).name()).collect();
         let mut record = self.stream.record();
-        let elsewhere = |lane: &str| lane.starts_with("produce") && !led.iter().any(|name| name == lane);
+        let elsewhere = |lane: &str| elsewhere.iter().any(|name| name == lane);
         let stuck = record.without_success(elsewhere).join(", ");
         if !stuck.is_empty() {
             record.complain(format!("{stuck}: stuck, though another link was cut"));
@@ -149,9 +155,17 @@ impl Run {
     fn move_leaders(&mut self, what: &'static str, topics: &[&str]) {
         self.strikes(what);
         for topic in topics {
-            self.runtime.block_on(rig::move_leaders(&self.client, topic));
+            self.runtime.block_on(rig::move_leaders(&self.client, topic, Lead::Next));
         }
         self.recovers(what);
+    }
+
+    /// Each broker leads as many partitions, so that there is something to lose and something to go on.
+    fn spread(&self) -> Vec<MetadataResponsePartition> {
+        self.runtime.block_on(async {
+            rig::move_leaders(&self.client, job::TOPIC, Lead::Even).await;
+            rig::partitions(&self.client, job::TOPIC).await.expect("all is well")
+        })
     }
 
     /// Where they were nobody answers any more: the way back is by the address that the client was given.
@@ -167,6 +181,11 @@ impl Run {
             self.client.brokers().iter().map(|broker| broker.address.to_string()).collect();
         let told: Vec<String> = self.rig.told().iter().map(ToString::to_string).collect();
         assert_eq!(known, told);
+    }
+
+    /// The fault is that something takes this long, so there is no event to wait for.
+    fn lasts(&self, time: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     fn strikes(&self, fault: &'static str) {

@@ -13,9 +13,9 @@ use weir::protocol::alter_partition_reassignments::{
 use weir::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
 use weir::protocol::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use weir::protocol::metadata::MetadataResponsePartition;
-use weir::{Client, Result};
+use weir::{Call, Client, Result};
 use weir_kafka_harness::proxy::{Fault, Proxies, Proxy, Rule};
-use weir_kafka_harness::{Cluster, Failure, Listener};
+use weir_kafka_harness::{Cluster, Failure, Listener, Node};
 
 use super::job::{self, PARTITIONS, TOPIC};
 
@@ -23,7 +23,7 @@ pub(super) const NODES: i32 = 3;
 const PLAIN: Listener = Listener::plain();
 
 /// How long a change of leaders may take.
-const MOVE_MAX: Duration = Duration::from_secs(60);
+const MOVE_MAX: Duration = Duration::from_mins(1);
 
 pub(super) struct Rig {
     pub(super) cluster: Cluster,
@@ -85,9 +85,9 @@ impl Rig {
             node.move_elsewhere([(PLAIN, told)])?;
         }
         self.proxies = proxies;
-        self.cluster.nodes().iter().try_for_each(|node| node.launch())?;
+        self.cluster.nodes().iter().try_for_each(Node::launch)?;
         self.connect_proxies();
-        self.cluster.nodes().iter().try_for_each(|node| node.wait_until_ready())
+        self.cluster.nodes().iter().try_for_each(Node::wait_until_ready)
     }
 }
 
@@ -109,20 +109,38 @@ pub(super) async fn create_topic(client: &Client) -> Result<()> {
     Ok(())
 }
 
-async fn partitions(client: &Client, topic: &str) -> Result<Vec<MetadataResponsePartition>> {
+/// The partitions of a topic, as some broker sees them.
+pub(super) async fn partitions(client: &Client, topic: &str) -> Result<Vec<MetadataResponsePartition>> {
     let mut answer = client.request(job::metadata(topic)).await?;
     Ok(answer.topics.pop().map(|topic| topic.partitions).unwrap_or_default())
 }
 
-/// The partitions of the stream's topic that this broker leads.
-pub(super) async fn led_by(client: &Client, node: i32) -> Result<Vec<i32>> {
-    let all = partitions(client, TOPIC).await?;
-    Ok(all.iter().filter(|p| p.leader_id == node).map(|p| p.partition_index).collect())
+/// Who is to lead.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lead {
+    /// The replica after the one that leads now.
+    Next,
+    /// As many partitions each.
+    Even,
 }
 
-/// Gives each partition of a topic to the next of its replicas, and waits until they lead. What fails meanwhile
+impl Lead {
+    /// The replicas, beginning with who is to lead.
+    fn order(self, partition: &MetadataResponsePartition) -> (i32, Vec<i32>) {
+        let mut replicas = partition.replica_nodes.to_vec();
+        let place = |id| replicas.iter().position(|replica| *replica == id).unwrap_or(0);
+        let first = match self {
+            Self::Next => (place(partition.leader_id) + 1) % replicas.len(),
+            Self::Even => place(partition.partition_index % NODES + 1),
+        };
+        replicas.rotate_left(first);
+        (partition.partition_index, replicas)
+    }
+}
+
+/// Gives each partition of a topic to another of its replicas, and waits until they lead. What fails meanwhile
 /// is tried again.
-pub(super) async fn move_leaders(client: &Client, topic: &str) {
+pub(super) async fn move_leaders(client: &Client, topic: &str, lead: Lead) {
     let until = Instant::now() + MOVE_MAX;
     let before = loop {
         match partitions(client, topic).await {
@@ -130,9 +148,9 @@ pub(super) async fn move_leaders(client: &Client, topic: &str) {
             other => assert!(Instant::now() < until, "{topic}: {other:?}"),
         }
     };
-    let wanted: Vec<(i32, Vec<i32>)> = before.iter().map(|partition| next_in_line(partition)).collect();
+    let wanted: Vec<_> = before.iter().map(|partition| lead.order(partition)).collect();
     loop {
-        let tried = push_leaders(client, topic, &wanted).await;
+        let tried = push_leaders(client, topic, &wanted, None).await;
         let now = partitions(client, topic).await;
         let leads = |partition: &MetadataResponsePartition| {
             let wanted = wanted.iter().find(|(index, _)| *index == partition.partition_index);
@@ -146,17 +164,25 @@ pub(super) async fn move_leaders(client: &Client, topic: &str) {
     }
 }
 
-/// The replicas, beginning with the one after the leader.
-fn next_in_line(partition: &MetadataResponsePartition) -> (i32, Vec<i32>) {
-    let mut replicas = partition.replica_nodes.to_vec();
-    if let Some(leader) = replicas.iter().position(|id| *id == partition.leader_id) {
-        let next = (leader + 1) % replicas.len();
-        replicas.rotate_left(next);
-    }
-    (partition.partition_index, replicas)
+/// Who leads is to lead no more before this broker has what was written: all partitions go to the other of the
+/// rest. Nothing is waited for, and what fails (the silent broker may be the controller) does not matter.
+pub(super) async fn pass_over(client: &Client, all: &[MetadataResponsePartition], node: i32) {
+    let order = |partition| {
+        let (index, mut replicas) = Lead::Next.order(partition);
+        replicas.sort_by_key(|id| *id == node);
+        (index, replicas)
+    };
+    let wanted: Vec<_> = all.iter().map(order).collect();
+    drop(push_leaders(client, TOPIC, &wanted, Some(node % NODES + 1)).await);
 }
 
-async fn push_leaders(client: &Client, topic: &str, wanted: &[(i32, Vec<i32>)]) -> Result<()> {
+/// Asks for new leaders; through the broker that is named, or the one that the client finds right.
+async fn push_leaders(
+    client: &Client,
+    topic: &str,
+    wanted: &[(i32, Vec<i32>)],
+    through: Option<i32>,
+) -> Result<()> {
     let partition = |(index, replicas): &(i32, Vec<i32>)| ReassignablePartition {
         partition_index: *index,
         replicas: Some(replicas.clone().into()),
@@ -165,9 +191,11 @@ async fn push_leaders(client: &Client, topic: &str, wanted: &[(i32, Vec<i32>)]) 
     let partitions = wanted.iter().map(partition).collect();
     let moved = ReassignableTopic { name: topic.into(), partitions, ..Default::default() };
     let request = AlterPartitionReassignmentsRequest { topics: vec![moved], ..Default::default() };
-    client.request(request).await?;
-    let indexes = wanted.iter().map(|(index, _)| *index).collect();
-    let preferred = TopicPartitions { topic: topic.into(), partitions: indexes, ..Default::default() };
+    let call = client.request(request);
+    through.into_iter().fold(call, Call::to).await?;
+    let partitions = wanted.iter().map(|(index, _)| *index).collect();
+    let preferred = TopicPartitions { topic: topic.into(), partitions, ..Default::default() };
     let request = ElectLeadersRequest { topic_partitions: Some(vec![preferred]), ..Default::default() };
-    client.request(request).await.map(drop)
+    let call = client.request(request);
+    through.into_iter().fold(call, Call::to).await.map(drop)
 }

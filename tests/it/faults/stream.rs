@@ -154,7 +154,7 @@ async fn read_partition(
             let batch = batch?;
             next = batch.next_offset();
             let records = batch.records(&mut decompressor)?;
-            for record in records.iter() {
+            for record in &records {
                 let record = record?;
                 let value = String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned();
                 log.push((value, (partition, record.offset())));
