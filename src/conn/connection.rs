@@ -18,10 +18,13 @@ use super::outbox::Outbox;
 use super::throttle;
 use super::versions::Versions;
 use crate::frame::{Answer, Pending, encode_request};
-use crate::net::{self, clock};
+use crate::net::{self, clock, task};
 use crate::observe::{Event, Hub, Use};
-use crate::wire::{Decode, Encode, Message, Request, Segments};
+use crate::wire::{ApiKey, Decode, Encode, Message, Request, Segments};
 use crate::{Error, Result};
+
+/// Bytes of an answer beyond which it is decoded on a thread where that holds nobody up.
+const ANSWER_LARGE: usize = 128 << 10;
 
 /// Where an answer goes.
 pub(super) type Reply = oneshot::Sender<Result<Option<Answer>>>;
@@ -164,14 +167,20 @@ impl Connection {
     pub(crate) async fn call<R>(&self, request: &R, version: i16, patience: Patience) -> Result<R::Response>
     where
         R: Request + Encode,
-        R::Response: Decode,
+        R::Response: Decode + Send + 'static,
     {
         let correlation = self.0.correlation.fetch_add(1, Relaxed);
         let segments = encode_request(request, version, correlation, self.0.config.client_id.as_ref())?;
         let pending = Pending::to::<R>(correlation, version);
         let started = clock::now();
         let answer = self.exchange(segments, Some(pending), patience, started).await;
-        let decoded = answer.and_then(|answer| self.decode::<R>(answer));
+        let decoded = match answer {
+            Ok(Some(answer)) if is_long_work(&answer) => {
+                let this = self.clone();
+                task::blocking(move || this.decode::<R>(Some(answer))).await.flatten()
+            }
+            answer => answer.and_then(|answer| self.decode::<R>(answer)),
+        };
         self.told::<R>(version, started, decoded)
     }
 
@@ -192,6 +201,11 @@ impl Connection {
     pub(crate) fn is_open(&self) -> bool {
         let core = self.0.lock();
         core.ended.is_none() && !core.closing && core.machine.as_ref().is_none_or(Machine::is_open)
+    }
+
+    /// Whether it was made before it was known to whom, and has nothing to do now.
+    pub(super) fn is_spare(&self) -> bool {
+        self.0.renamed.get().is_some() && self.is_open() && self.load() == 0
     }
 
     /// Requests that wait on this connection.
@@ -273,7 +287,7 @@ impl Connection {
         }
     }
 
-    fn throttle(&self, api: crate::ApiKey, version: i16, time_ms: i32) {
+    fn throttle(&self, api: ApiKey, version: i16, time_ms: i32) {
         // Brokers before KIP-219 were quiet themselves before they answered.
         if version < throttle::from(api) {
             return;
@@ -284,6 +298,12 @@ impl Connection {
             self.0.hub.tell(&Event::Throttled { broker: Arc::clone(self.0.broker()), api, time });
         }
     }
+}
+
+/// Whether decoding an answer would hold up other tasks: a megabyte of metadata takes several
+/// milliseconds. Records are not decoded here, however many there are.
+fn is_long_work(answer: &Answer) -> bool {
+    answer.body.len() > ANSWER_LARGE && !matches!(answer.key, ApiKey::FETCH | ApiKey::SHARE_FETCH)
 }
 
 impl Shared {
