@@ -28,8 +28,8 @@ use crate::observe::{Event, Hub, Lookup, Use};
 use crate::wire::{Request, Str};
 use crate::{Error, Result};
 
-/// Topics and partitions of an answer beyond which it is read on a thread of its own: reading them takes
-/// about a microsecond each.
+/// Topics and partitions of an answer, and topics known before, beyond which it is read on a thread of its
+/// own: they take up to a microsecond each.
 const LARGE: usize = 1000;
 
 /// The cluster behind the connections `P`. Clones are the same; with the last one its tasks end.
@@ -385,8 +385,14 @@ fn next_errand<P: Brokers>(inner: &Inner<P>) -> Option<Errand> {
 async fn run<P: Brokers>(inner: Arc<Inner<P>>, errand: Errand) {
     match errand {
         Errand::Metadata(ask) => {
+            let before = Arc::clone(&ask.base);
             let mut end = End { inner: &inner, ticket: ask.ticket, came: Came::Metadata(died()) };
             end.came = Came::Metadata(fetch(&inner, ask).await);
+            drop(end);
+            // To free what nobody looks at any more takes long too.
+            if before.topics().len() >= LARGE {
+                drop(task::blocking(move || drop(before)).await);
+            }
         }
         Errand::Coordinator(find, broker) => {
             let mut end = End { inner: &inner, ticket: find.ticket, came: Came::Coordinators(died()) };
@@ -432,7 +438,7 @@ async fn fetch<P: Brokers>(inner: &Inner<P>, ask: Ask) -> Result<Indexed> {
     let wanted = request(&scope, &base, config.auto_create_topics, version);
     let response = link.call(&wanted, version, deadline).await?;
     let (now, forget_after) = (clock::now(), config.forget_after);
-    if size(&response) < LARGE {
+    if size(&response) + base.topics().len() < LARGE {
         return index(&base, response, &scope, now, forget_after);
     }
     task::blocking(move || index(&base, response, &scope, now, forget_after)).await?

@@ -23,8 +23,8 @@ use crate::observe::{Event, Hub, Use};
 use crate::wire::{ApiKey, Decode, Encode, Message, Request, Segments};
 use crate::{Error, Result};
 
-/// An answer of so many bytes is decoded on a thread where that holds nobody up.
-const DECODE_APART_FROM: usize = 128 << 10;
+/// Bytes of an answer beyond which it is decoded on a thread where that holds nobody up.
+const ANSWER_LARGE: usize = 128 << 10;
 
 /// Where an answer goes.
 pub(super) type Reply = oneshot::Sender<Result<Option<Answer>>>;
@@ -173,10 +173,13 @@ impl Connection {
         let segments = encode_request(request, version, correlation, self.0.config.client_id.as_ref())?;
         let pending = Pending::to::<R>(correlation, version);
         let started = clock::now();
-        let decoded = match self.exchange(segments, Some(pending), patience, started).await {
-            Ok(Some(answer)) => self.decode::<R>(answer).await,
-            Ok(None) => Err(Error::internal("no answer")),
-            Err(error) => Err(error),
+        let answer = self.exchange(segments, Some(pending), patience, started).await;
+        let decoded = match answer {
+            Ok(Some(answer)) if is_long_work(&answer) => {
+                let this = self.clone();
+                task::blocking(move || this.decode::<R>(Some(answer))).await.flatten()
+            }
+            answer => answer.and_then(|answer| self.decode::<R>(answer)),
         };
         self.told::<R>(version, started, decoded)
     }
@@ -198,6 +201,11 @@ impl Connection {
     pub(crate) fn is_open(&self) -> bool {
         let core = self.0.lock();
         core.ended.is_none() && !core.closing && core.machine.as_ref().is_none_or(Machine::is_open)
+    }
+
+    /// Whether it was made before it was known to whom, and has nothing to do now.
+    pub(super) fn is_spare(&self) -> bool {
+        self.0.renamed.get().is_some() && self.is_open() && self.load() == 0
     }
 
     /// Requests that wait on this connection.
@@ -233,23 +241,16 @@ impl Connection {
         answer.await.unwrap_or_else(|_| Err(Error::internal("the connection's task died").maybe_done()))
     }
 
-    async fn decode<R>(&self, answer: Answer) -> Result<R::Response>
+    fn decode<R>(&self, answer: Option<Answer>) -> Result<R::Response>
     where
         R: Request,
-        R::Response: Decode + Send + 'static,
+        R::Response: Decode,
     {
-        let version = answer.version;
-        // The records of a fetch stay as they are; all else takes time with its length.
-        let decoded = match answer.body.len() {
-            DECODE_APART_FROM.. if ![ApiKey::FETCH, ApiKey::SHARE_FETCH].contains(&R::KEY) => {
-                task::blocking(move || answer.decode_start::<R>()).await.flatten()
-            }
-            _ => answer.decode_start::<R>(),
-        };
-        match decoded {
+        let Some(answer) = answer else { return Err(Error::internal("no answer")) };
+        match answer.decode_start::<R>() {
             Ok((response, left)) => {
                 if left > 0 {
-                    let (broker, api) = (Arc::clone(self.0.broker()), R::KEY);
+                    let (broker, api, version) = (Arc::clone(self.0.broker()), R::KEY, answer.version);
                     self.0.hub.tell(&Event::LeftOver { broker, api, version, bytes: left });
                 }
                 Ok(response)
@@ -297,6 +298,12 @@ impl Connection {
             self.0.hub.tell(&Event::Throttled { broker: Arc::clone(self.0.broker()), api, time });
         }
     }
+}
+
+/// Whether decoding an answer would hold up other tasks: a megabyte of metadata takes several
+/// milliseconds. Records are not decoded here, however many there are.
+fn is_long_work(answer: &Answer) -> bool {
+    answer.body.len() > ANSWER_LARGE && !matches!(answer.key, ApiKey::FETCH | ApiKey::SHARE_FETCH)
 }
 
 impl Shared {

@@ -158,6 +158,9 @@ impl Pool {
         {
             return Ok(connection.clone());
         }
+        if let Some(connection) = state.take_over(target, kind) {
+            return Ok(connection);
+        }
         let (address, origin) = match target {
             Target::Bootstrap(place) => (state.bootstrap.get(place), Origin::Bootstrap),
             Target::Broker(id) => (state.brokers.get(&id), Origin::Advertised),
@@ -241,6 +244,21 @@ impl State {
             }
         }
         self.slots.retain(|(target, _), _| !which(target));
+    }
+
+    /// The connection by which the cluster was found serves the first use that wants one to its broker, if
+    /// it has nothing to do: the first record need not wait for another. Uses still share none; what is
+    /// general gets a new one when it next wants one.
+    fn take_over(&mut self, target: Target, kind: Use) -> Option<Connection> {
+        let (from, to) = ((target, Use::General), (target, kind));
+        let (connection, _) = self.slots.get(&from)?.current.as_ref()?;
+        if self.slots.contains_key(&to) || !connection.is_spare() {
+            return None;
+        }
+        let connection = connection.clone();
+        let slot = self.slots.remove(&from)?;
+        self.slots.insert(to, slot);
+        Some(connection)
     }
 
     /// Makes ready connections to bootstrap addresses those to the brokers that are there. Before brokers

@@ -352,3 +352,25 @@ async fn a_bootstrap_connection_becomes_that_of_the_broker_there() {
     let mapped = plain().map_advertised(Address::clone);
     assert_eq!(connections_made(mapped, &[(7, "b:1")]).await, 2, "it may be elsewhere");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_bootstrap_connection_serves_the_first_use_of_its_broker_and_no_other() {
+    let brokers = Brokers::good();
+    let pool = brokers.pool(Config::default()).await;
+    let first = pool.connection(THERE, Use::General).await.unwrap();
+    pool.set_brokers(BTreeMap::from([(7, "broker:9092".parse().unwrap())]), None);
+    let there = Target::Broker(7);
+    let produce = pool.connection(there, Use::Produce).await.unwrap();
+    assert!(Arc::ptr_eq(&first.0, &produce.0));
+    let mut all = vec![produce];
+    for kind in [Use::General, Use::Fetch, Use::Group, Use::Produce] {
+        let connection = pool.connection(there, kind).await.unwrap();
+        ask(&connection).await.unwrap();
+        let shared = all.iter().any(|other| Arc::ptr_eq(&other.0, &connection.0));
+        assert_eq!(shared, kind == Use::Produce, "{kind:?}");
+        all.push(connection);
+    }
+    assert_eq!(brokers.count(), 4);
+    pool.set_brokers(BTreeMap::from([(7, "elsewhere:9092".parse().unwrap())]), None);
+    assert!(all.iter().all(|connection| !connection.is_open()), "all are let go when the broker moves");
+}

@@ -14,9 +14,10 @@ const TOPIC: &str = "roundtrip";
 
 fn main() -> Result<(), Fail> {
     let current = std::env::var("WEIR_RUNTIME").is_ok_and(|kind| kind == "current");
-    let mut runtime = match current {
-        true => tokio::runtime::Builder::new_current_thread(),
-        false => tokio::runtime::Builder::new_multi_thread(),
+    let mut runtime = if current {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
     };
     runtime.enable_all().worker_threads(2).build()?.block_on(run())
 }
