@@ -182,6 +182,16 @@ pub(super) mod tests {
             lines(&plan, 1)["advertised.listeners"],
             "INTERNAL://127.0.0.1:9010,PLAINTEXT://127.0.0.1:9011"
         );
+        let moved = Ports {
+            internal: 9020,
+            listeners: BTreeMap::from([(Listener::plain(), 9021)]),
+            told: BTreeMap::from([(Listener::plain(), "127.0.0.1:8888".parse().unwrap())]),
+        };
+        let text = server_properties(&plan, 2, &moved, Path::new("data"));
+        assert!(
+            text.contains(",PLAINTEXT://127.0.0.1:8888\n"),
+            "what it was told when it moved wins: {text}"
+        );
         let four = lines(&plan, 4);
         assert_eq!(four["process.roles"], "broker", "who is no voter is a broker only");
         assert!(!four["listeners"].contains("CONTROLLER"));

@@ -313,7 +313,14 @@ impl World {
                 let (code, (leader_id, leader_epoch)) = self.leads(broker, &topic.name, partition.index);
                 let current_leader = LeaderIdAndEpoch { leader_id, leader_epoch, ..Default::default() };
                 let (index, error_code) = (partition.index, code.0);
-                PartitionProduceResponse { index, error_code, current_leader, ..Default::default() }
+                let base_offset = if error_code == 0 { 0 } else { -1 };
+                PartitionProduceResponse {
+                    index,
+                    error_code,
+                    base_offset,
+                    current_leader,
+                    ..Default::default()
+                }
             });
             let (name, partition_responses) = (topic.name.clone(), partitions.collect());
             responses.push(TopicProduceResponse { name, partition_responses, ..Default::default() });
