@@ -8,9 +8,7 @@ use weir::net::tls::{Pem, Tls};
 use weir::protocol::ApiKey;
 use weir::{Builder, Client};
 use weir_kafka_harness::kdc::{self, Kdc};
-use weir_kafka_harness::{
-    Builder as ClusterBuilder, Cluster, Listener, Mechanism, PASSWORD, Transport, USER, unless_skipped,
-};
+use weir_kafka_harness::{Cluster, Listener, Mechanism, PASSWORD, Transport, USER, unless_skipped};
 
 use super::{metadata, stays_out};
 
