@@ -45,7 +45,7 @@ async fn an_old_broker_takes_tokens_as_they_are() {
     let Some(kdc) = unless_skipped("a KDC", Kdc::start()) else { return };
     let builder = listeners()
         .into_iter()
-        .fold(Cluster::builder(VERSION).kdc(&kdc), |builder, listener| builder.listener(listener));
+        .fold(Cluster::builder(VERSION).kdc(&kdc), weir_kafka_harness::Builder::listener);
     let Some(cluster) = unless_skipped(&format!("secured {VERSION}"), builder.start()) else { return };
     for listener in listeners() {
         let builder = login(settings(&cluster, listener), listener.mechanism(), &kdc, PASSWORD);
