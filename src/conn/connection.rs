@@ -388,7 +388,9 @@ impl Core {
 
     /// Who waits for a request that has no answer, and is on its way now. To be told without the lock.
     pub(super) fn take_sent(&mut self) -> impl Iterator<Item = Reply> {
-        std::iter::from_fn(|| self.machine.as_mut()?.poll_sent())
+        // Where writing has failed, the driver will tell the machine, and they are told that.
+        let whole = self.broken.is_none();
+        std::iter::from_fn(move || self.machine.as_mut().filter(|_| whole)?.poll_sent())
     }
 
     pub(super) fn wake_driver(&mut self) {
