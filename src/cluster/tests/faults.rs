@@ -210,6 +210,32 @@ async fn the_last_handle_takes_the_tasks_with_it() {
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert!(weak.upgrade().is_none());
 }
+#[tokio::test(start_paused = true)]
+async fn closing_between_attempts_hides_neither_what_was_done_nor_what_may_have_been() {
+    for (cut, answered) in [(&[1, 2, 3][..], 0), (&[3], 2)] {
+        let fake = Fake::new();
+        let cluster = cluster(&fake);
+        cluster.connect().await.unwrap();
+        for id in cut {
+            fake.fail(*id, ApiKey::LIST_GROUPS, &[Fault::Cut]);
+        }
+        let asking = tokio::spawn({
+            let cluster = cluster.clone();
+            async move { cluster.parts(ListGroupsRequest::default(), &Options::default()).await }
+        });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(fake.count(ApiKey::LIST_GROUPS), 3);
+        cluster.close();
+        let parts = asking.await.unwrap().unwrap();
+        let (done, failed): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.result.is_ok());
+        assert_eq!((done.len(), failed.len()), (answered, cut.len()));
+        for part in failed {
+            let why = part.result.unwrap_err();
+            assert!(why.is_closed() && why.may_have_happened(), "{why}");
+        }
+    }
+}
+
 
 #[tokio::test(start_paused = true)]
 async fn futures_may_be_dropped_anywhere() {
