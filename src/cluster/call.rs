@@ -303,7 +303,9 @@ impl<P: Brokers> Cluster<P> {
             for (lookup, key) in piece.request.coordinated() {
                 state.coordinators.handle_lost(lookup, &key, broker, now);
             }
-            piece.fixed.is_some() && state.metadata.snapshot().broker(broker).is_none()
+            // Before there is metadata, nobody knows who is there.
+            let known = state.metadata.snapshot();
+            piece.fixed.is_some() && known.brokers().len() > 0 && known.broker(broker).is_none()
         })
     }
 

@@ -141,6 +141,17 @@ async fn a_broker_that_left_is_no_more_listed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_named_broker_is_found_by_a_client_that_knows_nobody_yet() {
+    let fake = Fake::new();
+    let cluster = cluster(&fake);
+    let to = |id| Options { target: Some(crate::conn::Target::Broker(id)), ..Options::default() };
+    let started = clock::now();
+    cluster.request(ListGroupsRequest::default(), &to(2)).await.unwrap();
+    assert!(cluster.request(ListGroupsRequest::default(), &to(9)).await.unwrap_err().is_io());
+    assert!(clock::now() - started < SECOND);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_that_panics_hangs_nobody() {
     let fake = Fake::new();
     let cluster = cluster(&fake);
