@@ -53,7 +53,7 @@ macro_rules! by_leader {
                 let mut all = None;
                 for topic in &self.$topics {
                     let (name, id) = by_leader!(@named topic $($asked_as)*);
-                    let key = TopicKey::of(id, &name);
+                    let key = view.topic(id, &name);
                     if topic.$partitions.is_empty() {
                         return None;
                     }
