@@ -42,6 +42,8 @@ pub(crate) struct Patience {
     /// came, whichever is later; the connection's own setting if it is not said. After that the
     /// connection is closed: nothing behind an answer that does not come can come either.
     pub(crate) timeout: Option<Duration>,
+    /// How long the request lets the broker wait before it answers: in addition to that.
+    pub(crate) held: Duration,
     /// When the caller gives up. The connection goes on.
     pub(crate) deadline: Option<Instant>,
 }
@@ -235,6 +237,7 @@ impl Connection {
         now: Instant,
     ) -> Result<Option<Answer>> {
         let timeout = patience.timeout.unwrap_or(self.0.config.request_timeout);
+        let timeout = timeout.saturating_add(patience.held);
         let prepared = Prepared { segments, pending, timeout, deadline: patience.deadline };
         let answer = self.0.submit(prepared, now)?;
         // The sender is dropped unused only if a task of ours died in between.

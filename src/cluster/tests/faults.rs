@@ -211,17 +211,6 @@ async fn closing_fails_who_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_handle_takes_the_tasks_with_it() {
-    let fake = Fake::new();
-    let cluster = cluster(&fake);
-    fake.fail(1, ApiKey::METADATA, &[Fault::Silence]);
-    drop(tokio::time::timeout(Duration::from_millis(50), cluster.connect()).await);
-    let weak = Arc::downgrade(&cluster.inner);
-    drop(cluster);
-    tokio::time::sleep(Duration::from_millis(10)).await;
-    assert!(weak.upgrade().is_none());
-}
-#[tokio::test(start_paused = true)]
 async fn closing_between_attempts_hides_neither_what_was_done_nor_what_may_have_been() {
     for (cut, answered) in [(&[1, 2, 3][..], 0), (&[3], 2)] {
         let fake = Fake::new();
@@ -247,6 +236,17 @@ async fn closing_between_attempts_hides_neither_what_was_done_nor_what_may_have_
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_takes_the_tasks_with_it() {
+    let fake = Fake::new();
+    let cluster = cluster(&fake);
+    fake.fail(1, ApiKey::METADATA, &[Fault::Silence]);
+    drop(tokio::time::timeout(Duration::from_millis(50), cluster.connect()).await);
+    let weak = Arc::downgrade(&cluster.inner);
+    drop(cluster);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(weak.upgrade().is_none());
+}
 
 #[tokio::test(start_paused = true)]
 async fn futures_may_be_dropped_anywhere() {

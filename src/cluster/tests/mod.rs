@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use self::fake::{Fake, Fault};
 use super::driver::Cluster;
+use super::split::Routed as _;
 use super::{Config, Options};
 use crate::messages::create_topics::CreateTopicsRequest;
 use crate::messages::describe_groups::DescribeGroupsRequest;
+use crate::messages::fetch::FetchRequest;
+use crate::messages::join_group::JoinGroupRequest;
 use crate::messages::list_groups::ListGroupsRequest;
 use crate::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
 use crate::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use crate::messages::share_fetch::ShareFetchRequest;
 use crate::net::clock;
 use crate::observe::{Event, Hub, Lookup};
 use crate::wire::ApiKey;
@@ -107,10 +111,6 @@ async fn a_leader_that_moved_is_found_with_one_refresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_an_error_names_is_asked_at_once() {
-    let fake = Fake::new();
-    let cluster = cluster(&fake);
-#[tokio::test(start_paused = true)]
 async fn a_topic_with_name_and_id_is_found_where_brokers_know_no_ids() {
     let fake = Fake::new();
     fake.world().versions.insert(ApiKey::METADATA, 0..=9);
@@ -141,6 +141,10 @@ fn what_waits_at_the_broker_says_how_long() {
     assert_eq!(ListGroupsRequest::default().held(), ms(0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_an_error_names_is_asked_at_once() {
+    let fake = Fake::new();
+    let cluster = cluster(&fake);
     ask(&cluster, "a", &[0]).await.unwrap();
     tokio::time::sleep(5 * SECOND).await;
     fake.world().topics.get_mut("a").unwrap()[0] = (3, 1);
