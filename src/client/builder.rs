@@ -9,6 +9,7 @@ use super::{Client, Inner};
 use crate::cluster::{self, Cluster};
 use crate::conn::sasl::Mechanism;
 use crate::conn::{self, Pool};
+use crate::net::clock::FOREVER;
 use crate::net::{self, Address, Dialer};
 use crate::observe::{Event, Hub};
 use crate::wire::{ApiKey, Str};
@@ -74,27 +75,28 @@ impl Builder {
     /// Kafka's `request.timeout.ms`: how long a broker may take to answer once it was asked. A
     /// connection on which it takes longer is closed. 30 s by default.
     pub fn request_timeout(mut self, time: Duration) -> Self {
-        self.conn.request_timeout = time;
+        self.conn.request_timeout = time.min(FOREVER);
         self
     }
 
     /// How long a call may take in all, with its retries: Kafka's `default.api.timeout.ms`. 60 s by default.
     pub fn api_timeout(mut self, time: Duration) -> Self {
-        self.cluster.api_timeout = time;
+        self.cluster.api_timeout = time.min(FOREVER);
         self
     }
 
     /// How long a connection may take to become ready, with TLS and SASL, at the first attempt and
     /// after several failures (KIP-601). 10 s and 30 s by default.
     pub fn setup_timeout(mut self, first: Duration, most: Duration) -> Self {
-        (self.conn.setup_timeout, self.conn.setup_timeout_max) = (first, most.max(first));
+        let (first, most) = (first.min(FOREVER), most.max(first).min(FOREVER));
+        (self.conn.setup_timeout, self.conn.setup_timeout_max) = (first, most);
         self
     }
 
     /// What is waited before something is tried again, at first and at most; it doubles with each
     /// failure and varies by a fifth (KIP-580). 100 ms and 1 s by default.
     pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
-        let most = most.max(first);
+        let (first, most) = (first.min(FOREVER), most.max(first).min(FOREVER));
         (self.conn.backoff, self.conn.backoff_max) = (first, most);
         self.cluster.set_backoff(first, most);
         self
@@ -102,14 +104,14 @@ impl Builder {
 
     /// Kafka's `connections.max.idle.ms`: when a connection without requests is closed. 9 min by default.
     pub fn idle_timeout(mut self, time: Duration) -> Self {
-        self.conn.idle_max = time;
+        self.conn.idle_max = time.min(FOREVER);
         self
     }
 
     /// Kafka's `metadata.max.age.ms`: when metadata is asked for again though nothing seems to have
     /// changed. 5 min by default.
     pub fn metadata_max_age(mut self, time: Duration) -> Self {
-        self.cluster.set_metadata_max_age(time);
+        self.cluster.set_metadata_max_age(time.min(FOREVER));
         self
     }
 
@@ -142,6 +144,7 @@ impl Builder {
     }
 
     /// Calls this for everything that happens. No lock is held; it should be quick, and may call the client.
+    /// A panic of it is caught, and said to `tracing`.
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.listener = Some(Box::new(listener));
         self
@@ -149,7 +152,7 @@ impl Builder {
 
     /// How long [`Client::close`] waits for requests under way. 30 s by default.
     pub fn close_timeout(mut self, time: Duration) -> Self {
-        self.close_timeout = time;
+        self.close_timeout = time.min(FOREVER);
         self
     }
 
@@ -191,5 +194,31 @@ impl fmt::Debug for Builder {
             .field("close_timeout", close_timeout)
             .field("on_event", &listener.is_some())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn times_beyond_all_clocks_are_taken() {
+        let forever = Duration::MAX;
+        let net = net::Config::new().resolve_timeout(forever).address_head_start(forever);
+        let builder = Builder::new("localhost:1")
+            .net(net)
+            .request_timeout(forever)
+            .api_timeout(forever)
+            .setup_timeout(forever, forever)
+            .backoff(Duration::from_millis(1), forever)
+            .idle_timeout(forever)
+            .metadata_max_age(forever)
+            .close_timeout(forever);
+        let client = builder.build().await.unwrap();
+        let reach = client.0.cluster.connect();
+        // It waits, for it may have for ever.
+        assert!(tokio::time::timeout(Duration::from_millis(300), reach).await.is_err());
+        assert!(client.stats().connections_failed > 0, "and it was tried");
+        client.close().await;
     }
 }

@@ -109,7 +109,7 @@ impl<R: ClientRequest> Call<'_, R> {
     pub async fn parts(self) -> Result<Vec<Part<R>>> {
         let span = span::<R>();
         let Self { client, request, timeout, mut options } = self;
-        options.deadline = timeout.map(|time| clock::now() + time);
+        options.deadline = timeout.map(|time| clock::now() + time.min(clock::FOREVER));
         let parts = client.0.cluster.parts(request, &options).instrument(span).await?;
         let broker = |target| match target {
             Some(Target::Broker(id)) => Some(id),
@@ -128,7 +128,7 @@ impl<'a, R: ClientRequest> IntoFuture for Call<'a, R> {
     fn into_future(self) -> Self::IntoFuture {
         let span = span::<R>();
         let Self { client, request, timeout, mut options } = self;
-        options.deadline = timeout.map(|time| clock::now() + time);
+        options.deadline = timeout.map(|time| clock::now() + time.min(clock::FOREVER));
         Box::pin(async move { client.0.cluster.request(request, &options).await }.instrument(span))
     }
 }

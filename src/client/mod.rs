@@ -95,6 +95,9 @@ impl Client {
     /// # Errors
     /// Why it cannot be reached, or that there is no such broker.
     pub async fn versions(&self, broker: i32) -> Result<Arc<Versions>> {
+        if self.0.cluster.snapshot().brokers().len() == 0 {
+            self.0.cluster.connect().await?;
+        }
         let connection = self.0.pool.connection(Target::Broker(broker), Use::General).await?;
         connection.versions().cloned()
     }

@@ -68,7 +68,7 @@ impl Link for Connection {
     }
 
     async fn call<R: Routed>(&self, request: &R, version: i16, deadline: Instant) -> Result<R::Response> {
-        let patience = Patience { timeout: None, deadline: Some(deadline) };
+        let patience = Patience { timeout: None, held: request.held(), deadline: Some(deadline) };
         if !request.is_answered() {
             self.send(request, version, patience).await?;
             // Nobody says how it went, so it went well.

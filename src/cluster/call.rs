@@ -114,7 +114,7 @@ impl<P: Brokers> Cluster<P> {
         let mut done = Vec::new();
         loop {
             let mut changes = self.inner.changes();
-            let (ready, mut waiting) = self.resolve(pieces, route, &mut done)?;
+            let (ready, mut waiting) = self.resolve(pieces, route, &mut done);
             let sent = !ready.is_empty();
             let attempts = ready.into_iter().map(|(target, piece)| async move {
                 let result = self.attempt(target, &piece.request, options, deadline).await;
@@ -175,10 +175,14 @@ impl<P: Brokers> Cluster<P> {
         pieces: Vec<Piece<R>>,
         route: Route,
         done: &mut Vec<Part<R>>,
-    ) -> Result<(Vec<(Target, Piece<R>)>, Vec<Piece<R>>)> {
+    ) -> (Vec<(Target, Piece<R>)>, Vec<Piece<R>>) {
         let inner = &self.inner;
         inner.with(|state, now| {
-            state.usable()?;
+            // An error of all would hide what is done, and what may have been.
+            if let Err(closed) = state.usable() {
+                done.extend(pieces.into_iter().map(|piece| piece.failed(closed.clone())));
+                return (Vec::new(), Vec::new());
+            }
             let State { metadata, coordinators, same, .. } = state;
             let snapshot = Arc::clone(metadata.snapshot());
             let any = LazyCell::new(|| metadata.any(&|id| inner.load(id)));
@@ -221,10 +225,10 @@ impl<P: Brokers> Cluster<P> {
             if stale && !metadata.has_added() {
                 metadata.handle_stale(now);
             }
-            if !waiting.is_empty() {
-                state.hope()?;
+            if let Err(hopeless) = state.hope() {
+                done.extend(waiting.drain(..).map(|piece| piece.failed(hopeless.clone())));
             }
-            Ok((ready, waiting))
+            (ready, waiting)
         })
     }
 
@@ -299,7 +303,9 @@ impl<P: Brokers> Cluster<P> {
             for (lookup, key) in piece.request.coordinated() {
                 state.coordinators.handle_lost(lookup, &key, broker, now);
             }
-            piece.fixed.is_some() && state.metadata.snapshot().broker(broker).is_none()
+            // Before there is metadata, nobody knows who is there.
+            let known = state.metadata.snapshot();
+            piece.fixed.is_some() && known.brokers().len() > 0 && known.broker(broker).is_none()
         })
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Patience {
     /// came, whichever is later; the connection's own setting if it is not said. After that the
     /// connection is closed: nothing behind an answer that does not come can come either.
     pub(crate) timeout: Option<Duration>,
+    /// How long the request lets the broker wait before it answers: in addition to that.
+    pub(crate) held: Duration,
     /// When the caller gives up. The connection goes on.
     pub(crate) deadline: Option<Instant>,
 }
@@ -235,6 +237,7 @@ impl Connection {
         now: Instant,
     ) -> Result<Option<Answer>> {
         let timeout = patience.timeout.unwrap_or(self.0.config.request_timeout);
+        let timeout = timeout.saturating_add(patience.held);
         let prepared = Prepared { segments, pending, timeout, deadline: patience.deadline };
         let answer = self.0.submit(prepared, now)?;
         // The sender is dropped unused only if a task of ours died in between.
@@ -388,7 +391,9 @@ impl Core {
 
     /// Who waits for a request that has no answer, and is on its way now. To be told without the lock.
     pub(super) fn take_sent(&mut self) -> impl Iterator<Item = Reply> {
-        std::iter::from_fn(|| self.machine.as_mut()?.poll_sent())
+        // Where writing has failed, the driver will tell the machine, and they are told that.
+        let whole = self.broken.is_none();
+        std::iter::from_fn(move || self.machine.as_mut().filter(|_| whole)?.poll_sent())
     }
 
     pub(super) fn wake_driver(&mut self) {

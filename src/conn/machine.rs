@@ -568,10 +568,11 @@ impl<W: Waiter> Machine<W> {
         };
         self.phase = Phase::Dead;
         self.transmit.clear();
-        for flight in std::mem::take(&mut self.flights) {
-            if let Owner::User(waiter) = flight.owner {
-                self.outputs.push_back(Output::Failed(waiter, lost(&why).maybe_done()));
-            }
+        let asked =
+            |flight: Flight<W>| if let Owner::User(waiter) = flight.owner { Some(waiter) } else { None };
+        let flights = std::mem::take(&mut self.flights).into_iter().filter_map(asked);
+        for waiter in flights.chain(std::mem::take(&mut self.sent)) {
+            self.outputs.push_back(Output::Failed(waiter, lost(&why).maybe_done()));
         }
         for parked in std::mem::take(&mut self.parked) {
             self.outputs.push_back(Output::Failed(parked.waiter, lost(&why)));

@@ -1,7 +1,11 @@
 //! The time. Machines get it as an argument; the drivers that call them take it from here, so that a
 //! paused runtime moves all of it.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+/// What a user sets beyond this is as good as for ever. Added to any time of a run it still is one, which
+/// `Duration::MAX` is not.
+pub(crate) const FOREVER: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// Now, as the runtime's timer sees it: monotone, and virtual where a test pauses the runtime.
 pub(crate) fn now() -> Instant {

@@ -152,7 +152,7 @@ impl Config {
     /// The time for looking up one name; 5 s if not set. The deadline of the whole connection holds too.
     #[must_use]
     pub fn resolve_timeout(mut self, timeout: Duration) -> Self {
-        self.resolve_timeout = timeout;
+        self.resolve_timeout = timeout.min(super::clock::FOREVER);
         self
     }
 
@@ -167,7 +167,7 @@ impl Config {
     /// 250 ms if not set.
     #[must_use]
     pub fn address_head_start(mut self, head_start: Duration) -> Self {
-        self.head_start = head_start;
+        self.head_start = head_start.min(super::clock::FOREVER);
         self
     }
 

@@ -5,6 +5,7 @@
 //! record, nothing in it is secret, and words from a broker are escaped before they get here.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// What happened, as values.
@@ -34,17 +35,20 @@ struct Inner {
 
 impl Hub {
     /// With someone who is told each event. He is called where it happens, with no lock held: he must
-    /// be quick, and he may call the client.
+    /// be quick, and he may call the client. His panics are caught.
     pub(crate) fn new(listener: Option<Listener>) -> Self {
         Self(Arc::new(Inner { counters: Counters::default(), listener }))
     }
 
-    /// Tells that something happened. Not to be called with a lock held.
+    /// Tells that something happened. Not to be called with a lock held. A listener that panics is not ours
+    /// to die of: the tasks that tell him serve all callers, and tell him again while they end.
     pub(crate) fn tell(&self, event: &Event) {
         self.0.counters.count(event);
         event.trace();
-        if let Some(listener) = &self.0.listener {
-            listener(event);
+        if let Some(listener) = &self.0.listener
+            && catch_unwind(AssertUnwindSafe(|| listener(event))).is_err()
+        {
+            tracing::error!("the listener to events panicked");
         }
     }
 

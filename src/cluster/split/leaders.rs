@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use super::{Place, Routed, Spot, UNSAID, View, all, by_name_or_id, first_error, group};
+use super::{Place, Routed, Spot, UNSAID, View, all, by_name_or_id, first_error, group, ms};
 use crate::ErrorCode;
 use crate::cluster::metadata::TopicKey;
 use crate::cluster::metadata::hints::Hints;
@@ -53,7 +54,7 @@ macro_rules! by_leader {
                 let mut all = None;
                 for topic in &self.$topics {
                     let (name, id) = by_leader!(@named topic $($asked_as)*);
-                    let key = TopicKey::of(id, &name);
+                    let key = view.topic(id, &name);
                     if topic.$partitions.is_empty() {
                         return None;
                     }
@@ -289,6 +290,9 @@ by_leader!(fetch::FetchRequest {
         let forgotten = self.forgotten_topics_data.iter().map(|topic| (&topic.topic, topic.topic_id));
         by_name_or_id(Self::KEY, 13, topics.chain(forgotten))
     }
+    fn held(&self) -> Duration {
+        ms(self.max_wait_ms)
+    }
     tells_leaders!(responses partitions partition_index (name topic, id topic_id));
 });
 
@@ -349,6 +353,9 @@ by_leader!(share_fetch::ShareFetchRequest {
     responses: ShareFetchableTopicResponse (id topic_id) partitions: PartitionData by partition_index,
     message error_message
 }; {
+    fn held(&self) -> Duration {
+        ms(self.max_wait_ms)
+    }
     tells_leaders!(responses partitions partition_index (id topic_id));
 });
 

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, RangeInclusive};
+use std::time::Duration;
 
 use super::coordinators::{Coordinators, Found};
 use super::metadata::hints::Hints;
@@ -176,6 +177,12 @@ pub(crate) trait Routed:
         true
     }
 
+    /// How long it lets the broker wait before it answers, for data or for other members of a group. A broker
+    /// that is silent for so long is not lost.
+    fn held(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Where all of it goes, if that is one spot, and the request need not be taken apart. Most need not.
     fn spot(&self, _view: &mut View<'_>) -> Option<Spot> {
         None
@@ -274,6 +281,11 @@ pub(crate) fn code_of(error: &Error) -> ErrorCode {
 pub(crate) fn judge<R: Routed>(response: &R::Response, route: Route) -> (Verdict, ErrorCode) {
     let judged = R::codes(response).into_iter().map(|code| (Verdict::of(code, route), code));
     judged.max_by_key(|(verdict, _)| *verdict).unwrap_or((Verdict::Answer, ErrorCode::NONE))
+}
+
+/// A time that a request gives in milliseconds, where less than none is none.
+fn ms(time: i32) -> Duration {
+    Duration::from_millis(u64::try_from(time).unwrap_or(0))
 }
 
 /// The first error of two.

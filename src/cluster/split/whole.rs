@@ -1,8 +1,9 @@
 //! Requests that go to one place as they are.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use super::{Place, Routed, Spot, View, all, by_name_or_id};
+use super::{Place, Routed, Spot, View, all, by_name_or_id, ms};
 use crate::ErrorCode;
 use crate::messages::{
     add_offsets_to_txn, add_raft_voter, alter_client_quotas, alter_partition_reassignments,
@@ -59,7 +60,12 @@ macro_rules! whole {
 whole! {
     // To coordinators of groups.
     heartbeat::HeartbeatRequest, to Group of group_id;
-    join_group::JoinGroupRequest, to Group of group_id;
+    join_group::JoinGroupRequest, to Group of group_id, {
+        // Until all members have come, for which version 0 gives them as long as their sessions last.
+        fn held(&self) -> Duration {
+            ms(self.rebalance_timeout_ms.max(self.session_timeout_ms))
+        }
+    };
     sync_group::SyncGroupRequest, to Group of group_id;
     leave_group::LeaveGroupRequest, to Group of group_id,
         items |r| r.members.iter().map(|member| member.error_code);

@@ -141,6 +141,17 @@ async fn a_broker_that_left_is_no_more_listed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_named_broker_is_found_by_a_client_that_knows_nobody_yet() {
+    let fake = Fake::new();
+    let cluster = cluster(&fake);
+    let to = |id| Options { target: Some(crate::conn::Target::Broker(id)), ..Options::default() };
+    let started = clock::now();
+    cluster.request(ListGroupsRequest::default(), &to(2)).await.unwrap();
+    assert!(cluster.request(ListGroupsRequest::default(), &to(9)).await.unwrap_err().is_io());
+    assert!(clock::now() - started < SECOND);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_that_panics_hangs_nobody() {
     let fake = Fake::new();
     let cluster = cluster(&fake);
@@ -197,6 +208,32 @@ async fn closing_fails_who_waits() {
     let asked = fake.count(ApiKey::METADATA);
     tokio::time::sleep(60 * SECOND).await;
     assert_eq!(fake.count(ApiKey::METADATA), asked, "nothing is asked any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_between_attempts_hides_neither_what_was_done_nor_what_may_have_been() {
+    for (cut, answered) in [(&[1, 2, 3][..], 0), (&[3], 2)] {
+        let fake = Fake::new();
+        let cluster = cluster(&fake);
+        cluster.connect().await.unwrap();
+        for id in cut {
+            fake.fail(*id, ApiKey::LIST_GROUPS, &[Fault::Cut]);
+        }
+        let asking = tokio::spawn({
+            let cluster = cluster.clone();
+            async move { cluster.parts(ListGroupsRequest::default(), &Options::default()).await }
+        });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(fake.count(ApiKey::LIST_GROUPS), 3);
+        cluster.close();
+        let parts = asking.await.unwrap().unwrap();
+        let (done, failed): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.result.is_ok());
+        assert_eq!((done.len(), failed.len()), (answered, cut.len()));
+        for part in failed {
+            let why = part.result.unwrap_err();
+            assert!(why.is_closed() && why.may_have_happened(), "{why}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use self::fake::{Fake, Fault};
 use super::driver::Cluster;
+use super::split::Routed as _;
 use super::{Config, Options};
 use crate::messages::create_topics::CreateTopicsRequest;
 use crate::messages::describe_groups::DescribeGroupsRequest;
+use crate::messages::fetch::FetchRequest;
+use crate::messages::join_group::JoinGroupRequest;
 use crate::messages::list_groups::ListGroupsRequest;
 use crate::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
 use crate::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use crate::messages::share_fetch::ShareFetchRequest;
 use crate::net::clock;
 use crate::observe::{Event, Hub, Lookup};
 use crate::wire::ApiKey;
@@ -104,6 +108,37 @@ async fn a_leader_that_moved_is_found_with_one_refresh() {
     assert_eq!((fake.count(ApiKey::METADATA), fake.world().misplaced), (before + 1, 1));
     // The partition that was answered was not asked for again.
     assert_eq!(fake.count(ApiKey::LIST_OFFSETS), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_with_name_and_id_is_found_where_brokers_know_no_ids() {
+    let fake = Fake::new();
+    fake.world().versions.insert(ApiKey::METADATA, 0..=9);
+    let cluster = cluster(&fake);
+    let partition_data = vec![PartitionProduceData::default()];
+    let topic_id = crate::wire::Uuid::from_bytes([8; 16]);
+    let topic =
+        TopicProduceData { name: "a".into(), topic_id, partition_data, ..TopicProduceData::default() };
+    let produce = ProduceRequest { acks: -1, topic_data: vec![topic], ..ProduceRequest::default() };
+    let started = clock::now();
+    cluster.request(produce, &Options::default()).await.unwrap();
+    assert!(clock::now() - started < SECOND);
+}
+
+#[test]
+fn what_waits_at_the_broker_says_how_long() {
+    let ms = Duration::from_millis;
+    let fetch = |max_wait_ms| FetchRequest { max_wait_ms, ..FetchRequest::default() };
+    assert_eq!((fetch(500).held(), fetch(-1).held()), (ms(500), ms(0)));
+    let share = ShareFetchRequest { max_wait_ms: i32::MAX, ..ShareFetchRequest::default() };
+    assert_eq!(share.held(), ms(i32::MAX as u64));
+    let join = |rebalance_timeout_ms| JoinGroupRequest {
+        session_timeout_ms: 45_000,
+        rebalance_timeout_ms,
+        ..JoinGroupRequest::default()
+    };
+    assert_eq!((join(300_000).held(), join(-1).held()), (ms(300_000), ms(45_000)));
+    assert_eq!(ListGroupsRequest::default().held(), ms(0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -249,6 +249,22 @@ fn closing_waits_for_bytes_that_have_not_left_and_for_no_answer_that_nobody_want
 }
 
 #[test]
+fn a_request_without_an_answer_that_did_not_get_out_is_not_told_as_sent() {
+    let mut bed = Bed::ready(Config::default());
+    let who = Who { id: 7, gone: Arc::default() };
+    let segments = Segments::framed(Bytes::from_static(b"produce"));
+    let request = Prepared { segments, pending: None, timeout: SEC, deadline: None };
+    bed.machine.submit(who, request, bed.now).unwrap();
+    // Writing it fails.
+    bed.machine.handle_lost(Error::io("reset by the peer"));
+    bed.drain();
+    let (id, why) = bed.done.pop().unwrap();
+    let why = why.unwrap();
+    assert!(id == 7 && why.is_io() && why.may_have_happened(), "{why}");
+    assert!(bed.done.is_empty(), "told once");
+}
+
+#[test]
 fn times_beyond_all_clocks_are_taken() {
     let forever = Duration::MAX;
     let config = Config {

@@ -6,6 +6,17 @@ use std::task::{Context, Poll, ready};
 use super::*;
 
 #[tokio::test(start_paused = true)]
+async fn a_broker_that_was_told_that_it_may_wait_is_not_taken_for_lost() {
+    let pool = Brokers::new(|_, stream| fall_silent(stream)).pool(Config::default()).await;
+    let connection = pool.connection(THERE, Use::Group).await.unwrap();
+    let start = clock::now();
+    let patience = Patience { held: 300 * SEC, ..Patience::default() };
+    let why = connection.call(&MetadataRequest::default(), 12, patience).await.unwrap_err();
+    assert!(why.is_timeout() && why.may_have_happened(), "{why}");
+    assert!((330 * SEC..335 * SEC).contains(&elapsed(start)), "{:?}", elapsed(start));
+}
+
+#[tokio::test(start_paused = true)]
 async fn m06_a_silent_broker_costs_one_timeout() {
     let brokers = Brokers::new(|n, stream| async move {
         if n == 0 {

@@ -186,7 +186,7 @@ impl OidcBuilder {
     /// How long one try may take, from the first look-up of the name to the last byte of the answer; 10 s at first.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(crate::net::clock::FOREVER);
         self
     }
 
