@@ -179,7 +179,9 @@ impl Connection {
         let decoded = match answer {
             Ok(Some(answer)) if is_long_work(&answer) => {
                 let this = self.clone();
-                task::blocking(move || this.decode::<R>(Some(answer))).await.flatten()
+                let decoded = task::blocking(move || this.decode::<R>(Some(answer))).await;
+                // The answer came, whatever becomes of it here.
+                decoded.map_err(Error::maybe_done).flatten()
             }
             answer => answer.and_then(|answer| self.decode::<R>(answer)),
         };
