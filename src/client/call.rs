@@ -80,7 +80,8 @@ impl Client {
 }
 
 impl<R: ClientRequest> Call<'_, R> {
-    /// To this broker, all of it, whoever should answer it.
+    /// To this broker, all of it, whoever should answer it. That it does not lead, control or coordinate what
+    /// is asked for is in the answer then.
     pub fn to(mut self, broker: i32) -> Self {
         self.options.target = Some(Target::Broker(broker));
         self

@@ -267,7 +267,13 @@ impl<P: Brokers> Cluster<P> {
         let (verdict, code) = judge::<R>(&response, route);
         self.remember_answer(&piece, &response, verdict, route, next);
         let mut response = Some(response);
-        let is_again = |code| !options.once && Verdict::of(code, route).is_again();
+        // A broker that the caller names stays the same, and will say "not here" again.
+        let elsewhere =
+            |verdict| options.target.is_some() && matches!(verdict, Verdict::Metadata | Verdict::Coordinator);
+        let is_again = |code| {
+            let verdict = Verdict::of(code, route);
+            !options.once && verdict.is_again() && !elsewhere(verdict)
+        };
         let again = piece.request.again(&mut response, &is_again);
         let rest = again.map(|request| {
             let error = Error::broker_said(code, "");

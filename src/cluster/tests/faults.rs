@@ -144,11 +144,25 @@ async fn a_broker_that_left_is_no_more_listed() {
 async fn a_named_broker_is_found_by_a_client_that_knows_nobody_yet() {
     let fake = Fake::new();
     let cluster = cluster(&fake);
-    let to = |id| Options { target: Some(crate::conn::Target::Broker(id)), ..Options::default() };
+    let to = |id| Options { target: Some(Target::Broker(id)), ..Options::default() };
     let started = clock::now();
     cluster.request(ListGroupsRequest::default(), &to(2)).await.unwrap();
     assert!(cluster.request(ListGroupsRequest::default(), &to(9)).await.unwrap_err().is_io());
     assert!(clock::now() - started < SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_named_broker_that_says_not_here_is_believed() {
+    let fake = Fake::new();
+    let cluster = cluster(&fake);
+    let to = Options { target: Some(Target::Broker(2)), ..Options::default() };
+    cluster.connect().await.unwrap();
+    let response = cluster.request(list("a", &[0, 1]), &to).await.unwrap();
+    let codes: Vec<_> = offsets(&response).into_iter().map(|(index, code, _)| (index, code)).collect();
+    assert_eq!(codes, [(0, ErrorCode::NOT_LEADER_OR_FOLLOWER), (1, NONE)]);
+    let response = cluster.request(describe(&["g1"]), &to).await.unwrap();
+    assert_eq!(ErrorCode(response.groups[0].error_code), ErrorCode::NOT_COORDINATOR);
+    assert_eq!((fake.count(ApiKey::LIST_OFFSETS), fake.count(ApiKey::DESCRIBE_GROUPS)), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
