@@ -11,6 +11,7 @@ use weir::protocol::{ApiKey, Request, Uuid};
 use weir::{Client, ClientRequest, Error, ErrorCode};
 
 use super::super::Record;
+use crate::seed::say;
 
 /// What says that another broker is meant.
 const MISROUTED: [ErrorCode; 4] = [
@@ -118,7 +119,12 @@ impl<'a> Tour<'a> {
         answer: &Result<R::Response, Error>,
     ) -> Vec<ErrorCode> {
         let row = self.rows.entry(R::KEY).or_default();
-        for event in self.record.take() {
+        let events = self.record.take();
+        if answer.is_err() {
+            // What led to it, for whoever reads the failure.
+            say(&format!("routes: {}: {events:#?}", R::KEY));
+        }
+        for event in events {
             match event {
                 Event::Answered { broker, api, version, .. } if api == R::KEY => {
                     row.versions.insert(version);
