@@ -54,7 +54,8 @@ impl Client {
     /// an offset is not: the leader wrote it there, and it may stay. Other error codes are in the answer, for
     /// the caller to see: by item, and if the broker of an item could not be reached, as
     /// [`NETWORK_EXCEPTION`](crate::ErrorCode::NETWORK_EXCEPTION) or
-    /// [`REQUEST_TIMED_OUT`](crate::ErrorCode::REQUEST_TIMED_OUT) of that item.
+    /// [`REQUEST_TIMED_OUT`](crate::ErrorCode::REQUEST_TIMED_OUT) of that item; whether that item may have
+    /// happened all the same, [`Call::parts`] tells.
     ///
     /// When the future is dropped nothing more is sent; what was sent may be done.
     ///

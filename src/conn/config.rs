@@ -32,7 +32,8 @@ pub(crate) struct Config {
     pub(crate) idle_max: Duration,
     /// Requests of one connection that wait for their answers at once; more wait here.
     pub(crate) in_flight_max: usize,
-    /// Requests of one connection that wait here at once; more are refused.
+    /// Requests of one connection that wait here at once; more are refused. Their bytes are the bound of
+    /// whoever makes them.
     pub(crate) parked_max: usize,
     /// Largest answer, in bytes, before the broker has accepted who we are.
     pub(crate) early_frame_max: usize,

@@ -53,6 +53,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for T {}
 
 /// A user's own way to a broker: Unix sockets, a tunnel, pipes in memory.
 ///
+/// The stream is read and written with locks of the client held: its `poll_` functions must not call the client.
+///
 /// It takes the place of looking up the name, TCP and the proxy; TLS, where it is configured, runs on top of what it
 /// gives. An [`std::io::Error`] becomes this crate's by `?`.
 pub trait Connect: fmt::Debug + Send + Sync + 'static {

@@ -332,6 +332,9 @@ by_leader!(delete_records::DeleteRecordsRequest {
     topics: DeleteRecordsTopicResult (name name) partitions: DeleteRecordsPartitionResult by partition_index,
     but { low_watermark: -1 }
 }; {
+    fn held(&self) -> Duration {
+        ms(self.timeout_ms)
+    }
     // "Up to the end" is another place the second time.
     fn is_repeatable(&self) -> bool {
         self.topics.iter().flat_map(|topic| &topic.partitions).all(|partition| partition.offset >= 0)

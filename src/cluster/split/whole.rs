@@ -57,6 +57,15 @@ macro_rules! whole {
     )*};
 }
 
+/// The broker may wait for other brokers until the time in the request is over.
+macro_rules! held_for_timeout {
+    () => {
+        fn held(&self) -> Duration {
+            ms(self.timeout_ms)
+        }
+    };
+}
+
 whole! {
     // To coordinators of groups.
     heartbeat::HeartbeatRequest, to Group of group_id;
@@ -109,35 +118,36 @@ whole! {
     };
 
     // To the controller.
-    create_topics::CreateTopicsRequest, items |r| r.topics.iter().map(|topic| topic.error_code);
+    create_topics::CreateTopicsRequest, items |r| r.topics.iter().map(|topic| topic.error_code), { held_for_timeout!(); };
     delete_topics::DeleteTopicsRequest, items |r| r.responses.iter().map(|topic| topic.error_code), {
         // By name alone up to version 5; from then on by name or id.
         fn versions(&self) -> RangeInclusive<i16> {
             let range = all(Self::KEY);
             if self.topics.is_empty() { *range.start()..=5 } else { 6..=*range.end() }
         }
+        held_for_timeout!();
     };
-    create_partitions::CreatePartitionsRequest, items |r| r.results.iter().map(|topic| topic.error_code);
+    create_partitions::CreatePartitionsRequest, items |r| r.results.iter().map(|topic| topic.error_code), { held_for_timeout!(); };
     elect_leaders::ElectLeadersRequest, items |r| {
         r.replica_election_results.iter().flat_map(|topic| &topic.partition_result).map(|item| item.error_code)
-    };
+    }, { held_for_timeout!(); };
     alter_partition_reassignments::AlterPartitionReassignmentsRequest, items |r| {
         r.responses.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code)
-    };
-    list_partition_reassignments::ListPartitionReassignmentsRequest;
+    }, { held_for_timeout!(); };
+    list_partition_reassignments::ListPartitionReassignmentsRequest, { held_for_timeout!(); };
     create_acls::CreateAclsRequest, items |r| r.results.iter().map(|result| result.error_code);
     delete_acls::DeleteAclsRequest, items |r| r.filter_results.iter().map(|result| result.error_code);
     alter_client_quotas::AlterClientQuotasRequest, items |r| r.entries.iter().map(|entry| entry.error_code);
     describe_user_scram_credentials::DescribeUserScramCredentialsRequest;
     alter_user_scram_credentials::AlterUserScramCredentialsRequest,
         items |r| r.results.iter().map(|result| result.error_code);
-    update_features::UpdateFeaturesRequest, items |r| r.results.iter().map(|result| result.error_code);
+    update_features::UpdateFeaturesRequest, items |r| r.results.iter().map(|result| result.error_code), { held_for_timeout!(); };
     create_delegation_token::CreateDelegationTokenRequest;
     renew_delegation_token::RenewDelegationTokenRequest;
     expire_delegation_token::ExpireDelegationTokenRequest;
     unregister_broker::UnregisterBrokerRequest;
     unregister_controller::UnregisterControllerRequest;
-    add_raft_voter::AddRaftVoterRequest;
+    add_raft_voter::AddRaftVoterRequest, { held_for_timeout!(); };
     remove_raft_voter::RemoveRaftVoterRequest;
 
     // To any broker.
