@@ -100,6 +100,15 @@ impl<R: ClientRequest> Call<'_, R> {
         self
     }
 
+    /// By connections of its own, for requests that wait long at a broker: fetches, and what members of groups
+    /// say. A broker answers the requests of one connection in their order, so each fetcher and each member
+    /// in a client is to have a number of its own; 0, which is everyone's, is the default. Other requests
+    /// take no notice of it.
+    pub fn lane(mut self, number: u32) -> Self {
+        self.options.lane = number;
+        self
+    }
+
     /// Sends it once: every error is for the caller.
     pub fn once(mut self) -> Self {
         self.options.once = true;

@@ -5,9 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use super::split::Routed;
-use crate::conn::{Connection, Patience, Pool, Target};
+use crate::conn::{Connection, Lane, Patience, Pool, Target};
 use crate::net::Address;
-use crate::observe::Use;
 use crate::wire::{ApiKey, Str};
 use crate::{ErrorCode, Result};
 
@@ -16,7 +15,7 @@ pub(crate) trait Brokers: Clone + Send + Sync + 'static {
     type Link: Link;
 
     /// A connection that is ready.
-    fn connection(&self, to: Target, kind: Use) -> impl Future<Output = Result<Self::Link>> + Send;
+    fn connection(&self, to: Target, lane: Lane) -> impl Future<Output = Result<Self::Link>> + Send;
 
     /// How much a broker has to do; none if there is no connection to it.
     fn load(&self, to: Target) -> Option<usize>;
@@ -45,8 +44,8 @@ pub(crate) trait Link: Send + Sync {
 impl Brokers for Pool {
     type Link = Connection;
 
-    async fn connection(&self, to: Target, kind: Use) -> Result<Connection> {
-        Self::connection(self, to, kind).await
+    async fn connection(&self, to: Target, lane: Lane) -> Result<Connection> {
+        Self::connection(self, to, lane).await
     }
 
     fn load(&self, to: Target) -> Option<usize> {

@@ -13,7 +13,7 @@ use super::driver::{Cluster, State, connect};
 use super::retry::{Schedule, Verdict};
 use super::route::Route;
 use super::split::{Routed, Spot, View, code_of, judge};
-use crate::conn::Target;
+use crate::conn::{Lane, Target};
 use crate::net::clock;
 use crate::observe::{Event, Use};
 use crate::wire::ApiKey;
@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) versions: Option<RangeInclusive<i16>>,
     /// Whether errors that would pass are given to the caller at once.
     pub(crate) once: bool,
+    /// Whose connections are used where requests wait long; 0 is everyone's.
+    pub(crate) lane: u32,
 }
 
 /// A part of a request, and what became of it.
@@ -151,7 +153,7 @@ impl<P: Brokers> Cluster<P> {
         options: &Options,
         deadline: Instant,
     ) -> Result<R::Response> {
-        let link = connect(&self.inner, target, kind_of(R::KEY), deadline).await?;
+        let link = connect(&self.inner, target, lane_of(R::KEY, options), deadline).await?;
         let theirs = link.usable(R::KEY)?;
         let ours = options.versions.clone().unwrap_or_else(|| request.versions());
         let (first, version) = (*theirs.start().max(ours.start()), *theirs.end().min(ours.end()));
@@ -385,6 +387,13 @@ fn kind_of(api: ApiKey) -> Use {
         | ApiKey::CONSUMER_GROUP_HEARTBEAT
         | ApiKey::SHARE_GROUP_HEARTBEAT => Use::Group,
         _ => Use::General,
+    }
+}
+
+fn lane_of(api: ApiKey, options: &Options) -> Lane {
+    match kind_of(api) {
+        kind @ (Use::Fetch | Use::Group) => Lane { kind, number: options.lane },
+        kind => kind.into(),
     }
 }
 

@@ -19,7 +19,7 @@ use super::metadata::hints::Hints;
 use super::metadata::index::{Indexed, index};
 use super::metadata::machine::{Ask, Machine};
 use super::metadata::{Leader, Snapshot, TopicKey, request::request};
-use crate::conn::Target;
+use crate::conn::{Lane, Target};
 use crate::messages::find_coordinator::FindCoordinatorRequest;
 use crate::messages::metadata::{MetadataRequest, MetadataResponse};
 use crate::net::clock;
@@ -432,7 +432,7 @@ impl<P: Brokers> Drop for End<'_, P> {
 async fn fetch<P: Brokers>(inner: &Inner<P>, ask: Ask) -> Result<Indexed> {
     let deadline = clock::now() + inner.config.lookup_timeout;
     let Ask { target, scope, base, .. } = ask;
-    let link = connect(inner, target, Use::General, deadline).await?;
+    let link = connect(inner, target, Use::General.into(), deadline).await?;
     let config = &inner.config.metadata;
     let version = *link.usable(MetadataRequest::KEY)?.end();
     let wanted = request(&scope, &base, config.auto_create_topics, version);
@@ -451,7 +451,7 @@ fn size(response: &MetadataResponse) -> usize {
 async fn find_all<P: Brokers>(inner: &Inner<P>, find: &Find, broker: i32) -> Result<Vec<Said>> {
     let deadline = clock::now() + inner.config.lookup_timeout;
     let asked = async {
-        let link = connect(inner, Target::Broker(broker), Use::General, deadline).await?;
+        let link = connect(inner, Target::Broker(broker), Use::General.into(), deadline).await?;
         let version = *link.usable(FindCoordinatorRequest::KEY)?.end();
         let mut said = Vec::new();
         for request in find.requests(version) {
@@ -479,10 +479,10 @@ async fn find_all<P: Brokers>(inner: &Inner<P>, find: &Find, broker: i32) -> Res
 pub(super) async fn connect<P: Brokers>(
     inner: &Inner<P>,
     to: Target,
-    kind: Use,
+    lane: Lane,
     deadline: Instant,
 ) -> Result<P::Link> {
-    let mut connection = std::pin::pin!(inner.pool.connection(to, kind));
+    let mut connection = std::pin::pin!(inner.pool.connection(to, lane));
     // Mostly there is one, and no time to be watched.
     if let Poll::Ready(there) = poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await {
         return there;

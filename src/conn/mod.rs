@@ -20,7 +20,7 @@ mod versions;
 
 pub(crate) use config::Config;
 pub(crate) use connection::{Connection, Patience};
-pub(crate) use pool::{Pool, Target};
+pub(crate) use pool::{Lane, Pool, Target};
 pub use versions::Versions;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The connections of one client: to each broker one for each use, made when first wanted, shared by
+//! The connections of one client: to each broker one for each use, and where a use waits long one for each user, made when first wanted, shared by
 //! all, and made again after they end, with growing pauses after failures.
 
 use std::collections::BTreeMap;
@@ -32,6 +32,26 @@ pub(crate) enum Target {
     Bootstrap(usize),
 }
 
+/// One of the connections to a broker: what it is used for, and whose it is among those who use it for that.
+/// A member of a group that waits for the others must not stand before another member of the same client,
+/// for whom it waits; nor may a fetch stand before another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Lane {
+    pub(crate) kind: Use,
+    /// 0 is everyone's.
+    pub(crate) number: u32,
+}
+
+impl Lane {
+    const FIRST: Self = Self { kind: Use::General, number: 0 };
+}
+
+impl From<Use> for Lane {
+    fn from(kind: Use) -> Self {
+        Self { kind, number: 0 }
+    }
+}
+
 /// All connections of one client. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Pool(Arc<Inner>);
@@ -45,7 +65,7 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    slots: BTreeMap<(Target, Use), Slot>,
+    slots: BTreeMap<(Target, Lane), Slot>,
     bootstrap: Vec<Address>,
     brokers: BTreeMap<i32, Address>,
     cluster: Option<Str>,
@@ -100,10 +120,11 @@ impl Pool {
     ///
     /// # Errors
     /// Why the connection could not be made; [`is_closed`](Error::is_closed) after the pool was closed.
-    pub(crate) async fn connection(&self, target: Target, kind: Use) -> Result<Connection> {
+    pub(crate) async fn connection(&self, target: Target, lane: impl Into<Lane>) -> Result<Connection> {
+        let lane = lane.into();
         let mut last = None;
         for _ in 0..MOVES_MAX {
-            let connection = self.current(target, kind)?;
+            let connection = self.current(target, lane)?;
             match connection.ready().await {
                 Ok(_) => return Ok(connection),
                 // It was let go meanwhile, because it was idle or the broker has moved: there is another,
@@ -119,7 +140,7 @@ impl Pool {
     /// Requests that wait on all connections to a broker; none if there is no connection.
     pub(crate) fn load(&self, target: Target) -> Option<usize> {
         let state = self.0.lock();
-        let slots = state.slots.range((target, Use::General)..).take_while(|((t, _), _)| *t == target);
+        let slots = state.slots.range((target, Lane::FIRST)..).take_while(|((t, _), _)| *t == target);
         let open = slots
             .filter_map(|(_, slot)| slot.current.as_ref())
             .filter(|(connection, _)| connection.is_open());
@@ -146,19 +167,19 @@ impl Pool {
         drop(retired);
     }
 
-    fn current(&self, target: Target, kind: Use) -> Result<Connection> {
+    fn current(&self, target: Target, lane: Lane) -> Result<Connection> {
         let mut state = self.0.lock();
         let state = &mut *state;
         if state.closed {
             return Err(Error::closed("the client was closed"));
         }
         state.retired.retain(|(connection, _)| connection.end_of().is_none());
-        if let Some(Slot { current: Some((connection, _)), .. }) = state.slots.get(&(target, kind))
+        if let Some(Slot { current: Some((connection, _)), .. }) = state.slots.get(&(target, lane))
             && connection.is_open()
         {
             return Ok(connection.clone());
         }
-        if let Some(connection) = state.take_over(target, kind) {
+        if let Some(connection) = state.take_over(target, lane) {
             return Ok(connection);
         }
         let (address, origin) = match target {
@@ -168,7 +189,7 @@ impl Pool {
         let Some(address) = address.cloned() else {
             return Err(Error::io(format!("no address is known for {target:?}")));
         };
-        let slot = state.slots.entry((target, kind)).or_default();
+        let slot = state.slots.entry((target, lane)).or_default();
         state.chance = next_chance(state.chance);
         slot.note_end(&self.0.config, state.chance);
         slot.current = None;
@@ -177,7 +198,7 @@ impl Pool {
             Target::Broker(id) => state.cluster.clone().map(|cluster| (cluster, id)),
             Target::Bootstrap(_) => None,
         };
-        Ok(self.open(slot, (target, kind), (address, origin), expected, state.chance))
+        Ok(self.open(slot, (target, lane.kind), (address, origin), expected, state.chance))
     }
 
     fn open(
@@ -250,10 +271,10 @@ impl State {
     /// it has nothing to do: the first record need not wait for another. Uses still share none; what is
     /// general gets a new one when it next wants one. Fetches and joins wait long at the broker, and who was
     /// given the connection a moment ago must not come to stand behind one: they get none that was another's.
-    fn take_over(&mut self, target: Target, kind: Use) -> Option<Connection> {
-        let (from, to) = ((target, Use::General), (target, kind));
+    fn take_over(&mut self, target: Target, lane: Lane) -> Option<Connection> {
+        let (from, to) = ((target, Lane::FIRST), (target, lane));
         let (connection, _) = self.slots.get(&from)?.current.as_ref()?;
-        let waits_long = matches!(kind, Use::Fetch | Use::Group);
+        let waits_long = matches!(lane.kind, Use::Fetch | Use::Group);
         if waits_long || self.slots.contains_key(&to) || !connection.is_spare() {
             return None;
         }
@@ -270,7 +291,7 @@ impl State {
             // Where several are said to be at one address there is no telling which was reached.
             let alone = self.brokers.values().filter(|other| *other == address).count() == 1;
             let Some(place) = self.bootstrap.iter().position(|given| given == address) else { continue };
-            let (from, to) = ((Target::Bootstrap(place), Use::General), (Target::Broker(*id), Use::General));
+            let (from, to) = ((Target::Bootstrap(place), Lane::FIRST), (Target::Broker(*id), Lane::FIRST));
             if !alone || !may(address) || self.slots.contains_key(&to) {
                 continue;
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::brokers::{Brokers, Link};
 use crate::cluster::split::Routed;
-use crate::conn::Target;
+use crate::conn::{Lane, Target};
 use crate::messages::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 use crate::messages::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
 use crate::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
@@ -24,7 +24,6 @@ use crate::messages::produce::{
     LeaderIdAndEpoch, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use crate::net::{Address, clock};
-use crate::observe::Use;
 use crate::wire::{ApiKey, Str};
 use crate::{Error, ErrorCode, Result};
 
@@ -101,7 +100,7 @@ impl Fake {
 impl Brokers for Fake {
     type Link = Wire;
 
-    async fn connection(&self, to: Target, _kind: Use) -> Result<Wire> {
+    async fn connection(&self, to: Target, _lane: Lane) -> Result<Wire> {
         let broker = {
             let world = self.world();
             match to {

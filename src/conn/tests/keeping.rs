@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::*;
+use crate::conn::pool::Lane;
 
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_was_told_that_it_may_wait_is_not_taken_for_lost() {
@@ -250,10 +251,13 @@ async fn m11_a_fetch_that_is_held_delays_no_other_request() {
     for kind in [Use::General, Use::Group, Use::Produce] {
         reach(&pool, kind).await.unwrap();
     }
+    // Nor another's fetch, if that has a number of its own.
+    let other = Lane { kind: Use::Fetch, number: 1 };
+    ask(&pool.connection(THERE, other).await.unwrap()).await.unwrap();
     assert!(elapsed(start) < SEC);
     held.await.unwrap().unwrap();
     assert!(elapsed(start) >= 20 * SEC);
-    assert_eq!(brokers.count(), 4, "one for each use, made when it was wanted");
+    assert_eq!(brokers.count(), 5, "one for each use, made when it was wanted");
 }
 
 #[tokio::test(start_paused = true)]
