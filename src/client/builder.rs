@@ -10,7 +10,7 @@ use crate::cluster::{self, Cluster};
 use crate::conn::sasl::Mechanism;
 use crate::conn::{self, Pool};
 use crate::net::clock::FOREVER;
-use crate::net::{self, Address, Dialer};
+use crate::net::{self, Address, Dialer, task};
 use crate::observe::{Event, Hub};
 use crate::wire::{ApiKey, Str};
 use crate::{Error, Result};
@@ -168,7 +168,20 @@ impl Builder {
     }
 
     /// A client that connects when it is first used. Certificates and keys are read now.
+    ///
+    /// # Errors
+    /// [`is_invalid`](Error::is_invalid) for a setting that cannot be, and outside of a tokio runtime, which
+    /// must have time and I/O switched on.
     pub async fn build(self) -> Result<Client> {
+        task::check_runtime()?;
+        for (name, time) in
+            [("request_timeout", self.conn.request_timeout), ("setup_timeout", self.conn.setup_timeout)]
+        {
+            if time.is_zero() {
+                return Err(Error::invalid(format!("{name} is zero: nothing could ever be done in it")));
+            }
+        }
+        self.conn.pins.check()?;
         let bootstrap = Address::list(&self.bootstrap)?;
         let dialer = Dialer::new(self.net).await?;
         let hub = Hub::new(self.listener);
@@ -220,5 +233,27 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(300), reach).await.is_err());
         assert!(client.stats().connections_failed > 0, "and it was tried");
         client.close().await;
+    }
+
+    #[tokio::test]
+    async fn settings_that_cannot_be_are_refused() {
+        let plain = || Client::builder("localhost:9092");
+        for builder in [
+            plain().request_timeout(Duration::ZERO),
+            plain().setup_timeout(Duration::ZERO, Duration::ZERO),
+            plain().api_versions(ApiKey::METADATA, 90..=91),
+            Client::builder("localhost"),
+        ] {
+            assert!(builder.build().await.unwrap_err().is_invalid());
+        }
+        plain().build().await.unwrap();
+    }
+
+    #[test]
+    fn without_a_runtime_there_is_an_error_and_no_panic() {
+        let build = std::pin::pin!(Client::builder("localhost:9092").build());
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let std::task::Poll::Ready(built) = build.poll(&mut cx) else { panic!("it does not wait") };
+        assert!(built.unwrap_err().is_invalid());
     }
 }

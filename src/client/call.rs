@@ -81,7 +81,7 @@ impl Client {
 }
 
 impl<R: ClientRequest> Call<'_, R> {
-    /// To this broker, all of it, whoever should answer it. That it does not lead, control or coordinate what
+    /// To this broker, all of it, whoever should answer it. Fails if no broker has that id. That it does not lead, control or coordinate what
     /// is asked for is in the answer then.
     pub fn to(mut self, broker: i32) -> Self {
         self.options.target = Some(Target::Broker(broker));
@@ -109,7 +109,8 @@ impl<R: ClientRequest> Call<'_, R> {
         self
     }
 
-    /// Sends it once: every error is for the caller.
+    /// Sends it once: every error of a broker is for the caller. It still waits to be told where to, and for a
+    /// connection.
     pub fn once(mut self) -> Self {
         self.options.once = true;
         self

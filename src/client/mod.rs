@@ -60,7 +60,8 @@ pub struct Broker {
 
 impl Client {
     /// Connects to the cluster of these brokers, `host:port` with commas between, over plain TCP and
-    /// with the default settings. [`builder`](Self::builder) has the rest.
+    /// with the default settings. [`builder`](Self::builder) has the rest. What may pass is tried again for
+    /// a minute; events and `tracing` tell of each attempt.
     ///
     /// # Errors
     /// [`is_invalid`](crate::Error::is_invalid) if that is no list of addresses; else why no broker of it answers.

@@ -23,6 +23,9 @@ pub(crate) trait Brokers: Clone + Send + Sync + 'static {
     /// How many bootstrap addresses there are.
     fn bootstrap_len(&self) -> usize;
 
+    /// Where a broker is, for people.
+    fn address(&self, to: Target) -> Option<String>;
+
     /// Where brokers are from now on. Must not wait, and must not call the cluster.
     fn set_brokers(&self, brokers: BTreeMap<i32, Address>, cluster: Option<Str>);
 }
@@ -54,6 +57,10 @@ impl Brokers for Pool {
 
     fn bootstrap_len(&self) -> usize {
         Self::bootstrap_len(self)
+    }
+
+    fn address(&self, to: Target) -> Option<String> {
+        Self::address(self, to)
     }
 
     fn set_brokers(&self, brokers: BTreeMap<i32, Address>, cluster: Option<Str>) {

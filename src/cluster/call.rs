@@ -53,17 +53,19 @@ struct Piece<R> {
     error: Option<Error>,
     /// An attempt may have been done.
     maybe: bool,
+    /// What metadata says of what is waited for.
+    lacking: Option<ErrorCode>,
 }
 
 impl<R: Routed> Piece<R> {
     fn new(request: R, fixed: Option<Target>) -> Self {
-        Self { request, fixed, last: None, error: None, maybe: false }
+        Self { request, fixed, last: None, error: None, maybe: false, lacking: None }
     }
 
     /// Some of it, with its history.
     fn with(&self, request: R) -> Self {
-        let Self { fixed, last, error, maybe, .. } = self;
-        Self { request, fixed: *fixed, last: *last, error: error.clone(), maybe: *maybe }
+        let Self { fixed, last, error, maybe, lacking, .. } = self;
+        Self { request, fixed: *fixed, last: *last, error: error.clone(), maybe: *maybe, lacking: *lacking }
     }
 
     fn failed(self, error: Error) -> Part<R> {
@@ -71,9 +73,12 @@ impl<R: Routed> Piece<R> {
         Part { target: self.last, request: self.request, result: Err(error) }
     }
 
-    /// Ends it because the time is over, with the last error if there was one.
+    /// Ends it because the time is over, with the last error if there was one, or what brokers say of the
+    /// topic if they say it still.
     fn given_up(mut self, overdue: &Error) -> Part<R> {
-        let error = self.error.take().unwrap_or_else(|| overdue.clone());
+        let said = self.lacking.filter(|_| std::error::Error::source(overdue).is_none());
+        let said = said.map(|code| Error::broker_said(code, "it was asked again until the time was over"));
+        let error = self.error.take().or(said).unwrap_or_else(|| overdue.clone());
         self.failed(error)
     }
 }
@@ -86,6 +91,8 @@ struct Next {
     rounds: Option<u64>,
     /// A hint told where it is now; there is nothing to wait for.
     hinted: bool,
+    /// The caller's time is over: what got no answer until now says nothing of its broker.
+    over: bool,
 }
 
 impl<P: Brokers> Cluster<P> {
@@ -122,8 +129,9 @@ impl<P: Brokers> Cluster<P> {
                 let result = self.attempt(target, &piece.request, options, deadline).await;
                 (target, piece, result)
             });
-            let mut next = Next::default();
-            for (target, piece, result) in join(attempts.collect()).await {
+            let results = join(attempts.collect()).await;
+            let mut next = Next { over: clock::now() >= deadline, ..Next::default() };
+            for (target, piece, result) in results {
                 let piece = Piece { last: Some(target), ..piece };
                 let rest = self.settle(piece, result, route, options, &mut done, &mut next);
                 waiting.extend(rest);
@@ -197,6 +205,7 @@ impl<P: Brokers> Cluster<P> {
                 named: None,
                 topics: BTreeSet::new(),
                 stale: false,
+                lacking: None,
             };
             let (mut ready, mut waiting) = (Vec::new(), Vec::new());
             let mut put = |spot, mut part: Piece<R>| match spot {
@@ -220,7 +229,8 @@ impl<P: Brokers> Cluster<P> {
                         .for_each(|(spot, request)| put(spot, piece.with(request))),
                 }
             }
-            let (topics, stale) = (std::mem::take(&mut view.topics), view.stale);
+            let (topics, stale, lacking) = (std::mem::take(&mut view.topics), view.stale, view.lacking);
+            waiting.iter_mut().for_each(|piece| piece.lacking = lacking);
             for topic in topics {
                 metadata.handle_want(topic, now);
             }
@@ -254,7 +264,7 @@ impl<P: Brokers> Cluster<P> {
                     // Another broker, or another cluster, is where the one was (KIP-1242).
                     self.inner.with(|state, now| state.metadata.handle_rebootstrap(now));
                 }
-                let lost = error.is_io() || error.is_timeout() || elsewhere;
+                let lost = error.is_io() || (error.is_timeout() && !next.over) || elsewhere;
                 let gone = self.remember_failure(&piece, verdict, lost, next);
                 if options.once || !verdict.is_again() || gone {
                     done.push(piece.failed(error));

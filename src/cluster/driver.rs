@@ -305,9 +305,13 @@ impl State {
 
     /// The error of who waited for the cluster until his time was over.
     pub(super) fn overdue(&self) -> Error {
-        let error = Error::timeout("the cluster did not come to answer for it");
-        match self.metadata.error() {
-            Some(why) => error.within(why),
+        let Some(why) = self.metadata.error() else {
+            return Error::timeout("no broker has told yet who answers this");
+        };
+        let error = Error::timeout(format!("no broker can be reached; the last one tried: {why}"));
+        let error = error.because(why.clone());
+        match why.broker() {
+            Some(broker) => error.with_broker(broker),
             None => error,
         }
     }
@@ -488,7 +492,10 @@ pub(super) async fn connect<P: Brokers>(
         return there;
     }
     let connected = tokio::time::timeout_at(deadline.into(), connection).await;
-    connected.unwrap_or_else(|_| Err(Error::timeout("no connection in time")))
+    connected.unwrap_or_else(|_| {
+        let at = inner.pool.address(to).unwrap_or_default();
+        Err(Error::timeout("it took no connection, or said nothing on it, in time").with_broker(at))
+    })
 }
 
 impl<P> std::fmt::Debug for Inner<P> {

@@ -260,7 +260,10 @@ impl Handshake {
         if code != ErrorCode::NONE || !listed {
             let theirs: Vec<String> =
                 answer.mechanisms.iter().take(16).map(|name| quoted(name.as_bytes())).collect();
-            let theirs = theirs.join(", ");
+            let theirs = match theirs.is_empty() {
+                true => "none: has this listener SASL?".to_owned(),
+                false => theirs.join(", "),
+            };
             return Err(Error::auth(format!("the broker does not take {ours}; it takes {theirs}")));
         }
         self.state = State::Session { raw: asked == 0, rounds: 0 };

@@ -137,6 +137,15 @@ impl Pool {
         Err(last.into_iter().fold(error, Error::because))
     }
 
+    /// Where a broker is, for people.
+    pub(crate) fn address(&self, target: Target) -> Option<String> {
+        let state = self.0.lock();
+        match target {
+            Target::Broker(id) => state.brokers.get(&id).map(|address| format!("{id} ({address})")),
+            Target::Bootstrap(place) => state.bootstrap.get(place).map(ToString::to_string),
+        }
+    }
+
     /// Requests that wait on all connections to a broker; none if there is no connection.
     pub(crate) fn load(&self, target: Target) -> Option<usize> {
         let state = self.0.lock();
@@ -187,7 +196,12 @@ impl Pool {
             Target::Broker(id) => (state.brokers.get(&id), Origin::Advertised),
         };
         let Some(address) = address.cloned() else {
-            return Err(Error::io(format!("no address is known for {target:?}")));
+            let known: Vec<String> = state.brokers.keys().take(16).map(ToString::to_string).collect();
+            let known = known.join(", ");
+            return Err(match target {
+                Target::Broker(id) => Error::io(format!("there is no broker {id}; known are: {known}")),
+                Target::Bootstrap(place) => Error::io(format!("there is no bootstrap address {place}")),
+            });
         };
         let slot = state.slots.entry((target, lane)).or_default();
         state.chance = next_chance(state.chance);

@@ -24,6 +24,24 @@ impl Pins {
         self.0.insert(key, versions);
     }
 
+    /// Refuses ranges of which nothing is left, and those that would have no effect.
+    pub(crate) fn check(&self) -> Result<()> {
+        for (key, pinned) in &self.0 {
+            let all = key.versions().ok_or_else(|| Error::invalid(format!("weir does not have {key}")))?;
+            let (from, to) = (pinned.start(), pinned.end());
+            if *key == ApiKey::API_VERSIONS {
+                return Err(Error::invalid("ApiVersions is how versions are found out, and is held to none"));
+            }
+            if common(&all, pinned).is_empty() {
+                let (first, last) = all.into_inner();
+                return Err(Error::invalid(format!(
+                    "{key} held to versions {from} to {to}; there are {first} to {last}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The versions of an API that we are ready to use: the stable ones, unless others were asked for.
     pub(super) fn ours(&self, key: ApiKey) -> Option<RangeInclusive<i16>> {
         match self.0.get(&key) {
@@ -156,6 +174,24 @@ mod tests {
         assert_eq!(versions.version_of(ApiKey::INIT_PRODUCER_ID).unwrap(), 6);
         let unpinned = Versions::new(&answer(&[(22, 0, 6)]), Pins::default());
         assert_eq!(unpinned.version_of(ApiKey::INIT_PRODUCER_ID).unwrap(), 5);
+    }
+
+    #[test]
+    fn a_pin_that_leaves_nothing_is_refused() {
+        #[allow(clippy::reversed_empty_ranges, reason = "that is what is refused")]
+        for (key, versions) in [
+            (ApiKey::METADATA, 5..=4),
+            (ApiKey::METADATA, 90..=91),
+            (ApiKey(999), 0..=1),
+            (ApiKey::API_VERSIONS, 0..=3),
+        ] {
+            let mut pins = Pins::default();
+            pins.set(key, versions.clone());
+            assert!(pins.check().unwrap_err().is_invalid(), "{key} {versions:?}");
+        }
+        let mut pins = Pins::default();
+        pins.set(ApiKey::METADATA, 0..=100);
+        pins.check().unwrap();
     }
 
     #[test]

@@ -15,6 +15,16 @@ impl Task {
     }
 }
 
+/// Fails where there is no runtime that tasks could run on.
+pub(crate) fn check_runtime() -> Result<()> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(Error::invalid("the client runs on a tokio runtime, and is not on one").because(error))
+        }
+    }
+}
+
 /// Runs `future` in the background, on the runtime that this is called on.
 pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Task {
     Task(tokio::spawn(future))

@@ -76,6 +76,8 @@ pub(crate) struct View<'a> {
     pub(crate) topics: std::collections::BTreeSet<TopicKey>,
     /// Whether metadata was lacking.
     pub(crate) stale: bool,
+    /// What brokers say of a topic or partition that is waited for.
+    pub(crate) lacking: Option<ErrorCode>,
 }
 
 impl View<'_> {
@@ -128,7 +130,17 @@ impl View<'_> {
         }
         match self.snapshot.leader(topic, partition) {
             Leader::Known { broker, .. } => self.known(Some(broker)),
-            Leader::None | Leader::Unknown => self.known(None),
+            Leader::None => {
+                self.lacking = Some(ErrorCode::LEADER_NOT_AVAILABLE);
+                self.known(None)
+            }
+            Leader::Unknown => {
+                // Until brokers are known nobody has said so.
+                if self.snapshot.brokers().len() > 0 {
+                    self.lacking = Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+                }
+                self.known(None)
+            }
             Leader::Refused(code) => Spot::Refused(code),
         }
     }

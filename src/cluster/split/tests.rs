@@ -106,6 +106,7 @@ impl Small {
             named: self.named,
             topics: BTreeSet::new(),
             stale: false,
+            lacking: None,
         }
     }
 

@@ -120,6 +120,10 @@ impl Brokers for Fake {
         matches!(to, Target::Broker(_)).then_some(0)
     }
 
+    fn address(&self, to: Target) -> Option<String> {
+        Some(format!("{to:?}"))
+    }
+
     fn bootstrap_len(&self) -> usize {
         self.world().bootstrap.len()
     }

@@ -109,6 +109,33 @@ async fn a_broker_that_is_not_the_one_that_was_meant_sends_us_back_to_the_start(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_who_gives_up_says_nothing_of_the_broker() {
+    let fake = Fake::new();
+    let cluster = cluster(&fake);
+    ask(&cluster, "a", &[0]).await.unwrap();
+    let before = (cluster.inner.hub.stats(), fake.count(ApiKey::METADATA));
+    for _ in 0..10 {
+        fake.fail(1, ApiKey::LIST_OFFSETS, &[Fault::Silence]);
+        let options = Options { deadline: Some(clock::now() + SECOND / 2), ..Options::default() };
+        let error = cluster.request(list("a", &[0]), &options).await.unwrap_err();
+        assert!(error.is_timeout() && error.may_have_happened(), "{error}");
+    }
+    assert_eq!(cluster.inner.hub.stats().rebootstraps, before.0.rebootstraps);
+    assert_eq!(fake.count(ApiKey::METADATA), before.1, "nothing is looked for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_never_comes_is_told_as_brokers_tell_it() {
+    let fake = Fake::new();
+    let cluster = cluster(&fake);
+    let error = ask(&cluster, "nope", &[0]).await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), "{error}");
+    fake.world().topics.insert("led by nobody".into(), vec![(-1, 0)]);
+    let error = ask(&cluster, "led by nobody", &[0]).await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::LEADER_NOT_AVAILABLE), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn m10_a_cluster_that_never_agrees_is_not_stormed() {
     let fake = Fake::new();
     let cluster = cluster(&fake);
