@@ -253,7 +253,7 @@ mod tests {
     fn without_a_runtime_there_is_an_error_and_no_panic() {
         let build = std::pin::pin!(Client::builder("localhost:9092").build());
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        let std::task::Poll::Ready(built) = build.poll(&mut cx) else { panic!("it does not wait") };
-        assert!(built.unwrap_err().is_invalid());
+        let std::task::Poll::Ready(outcome) = build.poll(&mut cx) else { panic!("it does not wait") };
+        assert!(outcome.unwrap_err().is_invalid());
     }
 }

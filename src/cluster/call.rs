@@ -230,7 +230,9 @@ impl<P: Brokers> Cluster<P> {
                 }
             }
             let (topics, stale, lacking) = (std::mem::take(&mut view.topics), view.stale, view.lacking);
-            waiting.iter_mut().for_each(|piece| piece.lacking = lacking);
+            for piece in &mut waiting {
+                piece.lacking = lacking;
+            }
             for topic in topics {
                 metadata.handle_want(topic, now);
             }

@@ -260,10 +260,8 @@ impl Handshake {
         if code != ErrorCode::NONE || !listed {
             let theirs: Vec<String> =
                 answer.mechanisms.iter().take(16).map(|name| quoted(name.as_bytes())).collect();
-            let theirs = match theirs.is_empty() {
-                true => "none: has this listener SASL?".to_owned(),
-                false => theirs.join(", "),
-            };
+            let theirs =
+                if theirs.is_empty() { "none: has this listener SASL?".into() } else { theirs.join(", ") };
             return Err(Error::auth(format!("the broker does not take {ours}; it takes {theirs}")));
         }
         self.state = State::Session { raw: asked == 0, rounds: 0 };
