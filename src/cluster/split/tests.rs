@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::cluster::backoff::Backoff;
-use crate::cluster::coordinators::Said;
 use crate::cluster::metadata::Broker;
 use crate::cluster::metadata::index::{Scope, index};
+use crate::cluster::{backoff::Backoff, coordinators::Said};
 use crate::messages::add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnTransaction};
 use crate::messages::create_topics::{CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse};
 use crate::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
