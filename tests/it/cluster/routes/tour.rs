@@ -102,15 +102,17 @@ impl<'a> Tour<'a> {
         Some(answer.unwrap_or_else(|error| panic!("{}: {error}", R::KEY)))
     }
 
-    /// Sends a request to a broker that is the wrong one, for as long as the client goes on trying.
+    /// Sends a request twice to a broker that is the wrong one, as a wrong route would.
     pub(super) async fn ask_wrongly<R: ClientRequest + Request<Response: Debug>>(
         &mut self,
         request: R,
         broker: i32,
     ) {
         self.record.take();
-        let answer = self.kafka.request(request).to(broker).timeout(Duration::from_secs(2)).await;
-        self.note::<R>(&answer);
+        for request in [request.clone(), request] {
+            let answer = self.kafka.request(request).to(broker).timeout(Duration::from_secs(2)).await;
+            self.note::<R>(&answer);
+        }
     }
 
     /// Puts into the table what came of a request, and gives the codes of the answer other than none.
