@@ -10,7 +10,7 @@ use weir::records::{BatchBuilder, NewRecord, Stamp};
 
 use crate::Fail;
 
-/// The newest version that names topics, which all brokers from 2.4 on have.
+/// A version that names topics, and that all brokers from 2.4 on have.
 pub const VERSION: i16 = 9;
 
 /// A produce request of one record of 100 bytes for partition 0.
