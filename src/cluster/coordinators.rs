@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::backoff::{Backoff, Dice};
+use super::backoff::Backoff;
 use super::metadata::Broker;
+use crate::conn::Dice;
 use crate::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::observe::{Event, Lookup};
 use crate::wire::Str;

@@ -7,8 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::backoff::{Backoff, Dice};
+use super::backoff::Backoff;
 use super::route::Route;
+use crate::conn::Dice;
 use crate::wire::ApiKey;
 use crate::{Error, ErrorCode};
 

@@ -7,6 +7,7 @@
 
 mod config;
 mod connection;
+mod dice;
 mod driver;
 mod handshake;
 mod machine;
@@ -20,6 +21,7 @@ mod versions;
 
 pub(crate) use config::Config;
 pub(crate) use connection::{Connection, Patience};
+pub(crate) use dice::Dice;
 pub(crate) use pool::{Lane, Pool, Target};
 pub use versions::Versions;
 

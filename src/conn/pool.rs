@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::config::Config;
 use super::connection::{Connection, Ended};
+use super::dice::Dice;
 use super::driver::{self, Start};
 use super::handshake::Expected;
 use super::reconnect::Reconnect;
@@ -70,7 +71,7 @@ struct State {
     brokers: BTreeMap<i32, Address>,
     cluster: Option<Str>,
     closed: bool,
-    chance: u64,
+    dice: Dice,
     /// Ended or closing, kept until their tasks are done.
     retired: Vec<(Connection, Task)>,
 }
@@ -88,7 +89,7 @@ struct Slot {
 impl Pool {
     /// No connection yet. `seed` is any number; pauses are drawn from it.
     pub(crate) fn new(config: Config, dialer: Dialer, hub: Hub, bootstrap: Vec<Address>, seed: u64) -> Self {
-        let state = State { bootstrap, chance: seed, ..State::default() };
+        let state = State { bootstrap, dice: Dice::new(seed), ..State::default() };
         Self(Arc::new(Inner { config: Arc::new(config), dialer, hub, state: Mutex::new(state) }))
     }
 
@@ -204,15 +205,15 @@ impl Pool {
             });
         };
         let slot = state.slots.entry((target, lane)).or_default();
-        state.chance = next_chance(state.chance);
-        slot.note_end(&self.0.config, state.chance);
+        let chance = state.dice.roll();
+        slot.note_end(&self.0.config, chance);
         slot.current = None;
         // Whoever is at the user's own addresses is right, even in another cluster than before.
         let expected = match target {
             Target::Broker(id) => state.cluster.clone().map(|cluster| (cluster, id)),
             Target::Bootstrap(_) => None,
         };
-        Ok(self.open(slot, (target, lane.kind), (address, origin), expected, state.chance))
+        Ok(self.open(slot, (target, lane.kind), (address, origin), expected, chance))
     }
 
     fn open(
@@ -331,14 +332,6 @@ impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The next number of a sequence that looks random (a step of splitmix64).
-fn next_chance(before: u64) -> u64 {
-    let mut z = before.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 impl fmt::Debug for Pool {

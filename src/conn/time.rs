@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::net::clock::FOREVER;
+
 /// `time` after `now`, or a time that nobody lives to see.
 pub(super) fn after(now: Instant, time: Duration) -> Instant {
-    const FAR: Duration = Duration::from_hours(30 * 365 * 24);
-    now.checked_add(time).unwrap_or_else(|| now + FAR)
+    now.checked_add(time).unwrap_or_else(|| now + FOREVER)
 }
 
 /// The earlier of two times, of which either may never come.

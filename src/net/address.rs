@@ -163,7 +163,7 @@ fn in_name(byte: u8) -> bool {
 
 /// Text from outside, fit to be shown.
 fn shown(text: &str) -> String {
-    text.chars().take(SHOWN_CHARS_MAX).collect::<String>().escape_debug().collect()
+    super::shown(text, SHOWN_CHARS_MAX)
 }
 
 #[cfg(test)]

@@ -63,6 +63,11 @@ pub trait Connect: fmt::Debug + Send + Sync + 'static {
     fn connect<'a>(&'a self, to: &'a Address) -> BoxFuture<'a, Result<Box<dyn Transport>>>;
 }
 
+/// Text from outside as an error may carry it: escaped, and cut to so many characters.
+fn shown(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).collect::<String>().escape_debug().collect()
+}
+
 /// What `future` gives, or a timeout at `deadline` that says what was being done.
 async fn until<T>(
     deadline: Instant,

@@ -86,7 +86,7 @@ fn judge(line: &str) -> Result<()> {
     // `parse` would take a sign.
     let is_status = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit());
     let status = if is_status { code.parse::<u16>().ok() } else { None };
-    let shown: String = line.chars().take(SHOWN_CHARS_MAX).collect::<String>().escape_debug().collect();
+    let shown = crate::net::shown(line, SHOWN_CHARS_MAX);
     match status {
         Some(200..=299) => Ok(()),
         Some(401 | 407) => {

@@ -123,5 +123,5 @@ fn incompatible(why: &PeerIncompatible) -> String {
 
 /// Words from outside, escaped and cut.
 fn shown(text: &str) -> String {
-    text.chars().take(SHOWN_CHARS_MAX).collect::<String>().escape_debug().collect()
+    crate::net::shown(text, SHOWN_CHARS_MAX)
 }

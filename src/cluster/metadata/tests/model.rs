@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::Error;
-use crate::cluster::backoff::Dice;
 use crate::cluster::metadata::machine::{Ask, Config, Machine};
 use crate::cluster::metadata::{Leader, TopicKey};
+use crate::conn::Dice;
 use crate::wire::Str;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
