@@ -27,12 +27,61 @@ use crate::{Error, Result};
 const ANSWER_LARGE: usize = 128 << 10;
 
 /// Where an answer goes.
-pub(super) type Reply = oneshot::Sender<Result<Option<Answer>>>;
+pub(super) enum Reply {
+    /// A task waits.
+    Task(oneshot::Sender<Result<Option<Answer>>>),
+    /// Something is to be done with it at once, by whoever has it.
+    Hook(Hook),
+}
+
+type OnAnswer = Box<dyn FnOnce(Result<Option<Answer>>) + Send>;
+
+/// Called once, whatever happens.
+pub(super) struct Hook(Option<OnAnswer>);
+
+impl Reply {
+    /// Tells who waits. To be called without a lock.
+    pub(super) fn tell(self, answer: Result<Option<Answer>>) {
+        match self {
+            // Who asked may be gone.
+            Self::Task(sender) => drop(sender.send(answer)),
+            Self::Hook(mut hook) => {
+                if let Some(then) = hook.0.take() {
+                    then(answer);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Hook {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.take() {
+            then(Err(died()));
+        }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Task(_) => "Task",
+            Self::Hook(_) => "Hook",
+        })
+    }
+}
 
 impl Waiter for Reply {
     fn is_gone(&self) -> bool {
-        self.is_closed()
+        match self {
+            Self::Task(sender) => sender.is_closed(),
+            Self::Hook(_) => false,
+        }
     }
+}
+
+fn died() -> Error {
+    Error::internal("the connection's task died").maybe_done()
 }
 
 /// How long a request may take.
@@ -201,6 +250,42 @@ impl Connection {
         sent.map(|_| ()).map_err(|error| error.with_broker(self.0.broker()))
     }
 
+    /// Asks the broker something, and does not wait: `then` gets what comes of it, once, whatever happens. It
+    /// is called by the connection's task, or from here if the request cannot be sent, without a lock;
+    /// it should be quick. Requests are sent in the order of these calls. One that is not `answered` comes to
+    /// a default answer when it is on its way to the socket.
+    pub(crate) fn begin<R>(
+        &self,
+        request: &R,
+        version: i16,
+        answered: bool,
+        patience: Patience,
+        then: impl FnOnce(Result<R::Response>) + Send + 'static,
+    ) where
+        R: Request + Encode,
+        R::Response: Decode + Send + 'static,
+    {
+        let started = clock::now();
+        let this = self.clone();
+        let hook = Hook(Some(Box::new(move |answer| {
+            then(match answer {
+                Ok(None) => Ok(R::Response::default()),
+                answer => this.told::<R>(version, started, answer.and_then(|answer| this.decode::<R>(answer))),
+            });
+        })));
+        let correlation = self.0.correlation.fetch_add(1, Relaxed);
+        let encoded = encode_request(request, version, correlation, self.0.config.client_id.as_ref());
+        let segments = match encoded {
+            Ok(segments) => segments,
+            Err(error) => return Reply::Hook(hook).tell(Err(error)),
+        };
+        let pending = answered.then(|| Pending::to::<R>(correlation, version));
+        let prepared = self.prepare(segments, pending, patience);
+        if let Err((reply, error)) = self.0.submit(prepared, Reply::Hook(hook), started) {
+            reply.tell(Err(error));
+        }
+    }
+
     /// Whether requests are taken, now or soon.
     pub(crate) fn is_open(&self) -> bool {
         let core = self.0.lock();
@@ -238,12 +323,17 @@ impl Connection {
         patience: Patience,
         now: Instant,
     ) -> Result<Option<Answer>> {
+        let prepared = self.prepare(segments, pending, patience);
+        let (reply, answer) = oneshot::channel();
+        self.0.submit(prepared, Reply::Task(reply), now).map_err(|(_, error)| error)?;
+        // The sender is dropped unused only if a task of ours died in between.
+        answer.await.unwrap_or_else(|_| Err(died()))
+    }
+
+    fn prepare(&self, segments: Segments, pending: Option<Pending>, patience: Patience) -> Prepared {
         let timeout = patience.timeout.unwrap_or(self.0.config.request_timeout);
         let timeout = timeout.saturating_add(patience.held);
-        let prepared = Prepared { segments, pending, timeout, deadline: patience.deadline };
-        let answer = self.0.submit(prepared, now)?;
-        // The sender is dropped unused only if a task of ours died in between.
-        answer.await.unwrap_or_else(|_| Err(Error::internal("the connection's task died").maybe_done()))
+        Prepared { segments, pending, timeout, deadline: patience.deadline }
     }
 
     fn decode<R>(&self, answer: Option<Answer>) -> Result<R::Response>
@@ -329,23 +419,23 @@ impl Shared {
         core.wake_driver();
     }
 
-    fn submit(&self, prepared: Prepared, now: Instant) -> Result<oneshot::Receiver<Result<Option<Answer>>>> {
-        let (reply, answer) = oneshot::channel();
+    /// Gives a request to the machine, and writes what can be written. Gives the reply back if that fails.
+    fn submit(&self, prepared: Prepared, reply: Reply, now: Instant) -> Result<(), (Reply, Error)> {
         let mut core = self.lock();
         if let Some(ended) = &core.ended {
-            return Err(Error::io("the connection has ended").because(ended.why.clone()));
+            return Err((reply, Error::io("the connection has ended").because(ended.why.clone())));
         }
         let Some(machine) = &mut core.machine else {
-            return Err(Error::internal("a request before the connection is ready"));
+            return Err((reply, Error::internal("a request before the connection is ready")));
         };
-        machine.submit(reply, prepared, now).map_err(|(_, error)| error)?;
+        machine.submit(reply, prepared, now)?;
         core.write_now(now);
         let sent: Vec<Reply> = core.take_sent().collect();
         drop(core);
         for reply in sent {
-            drop(reply.send(Ok(None)));
+            reply.tell(Ok(None));
         }
-        Ok(answer)
+        Ok(())
     }
 }
 

@@ -150,7 +150,7 @@ impl Future for Driver {
             let mut outputs = std::mem::take(&mut this.outputs);
             this.turn(read, now, turn == TURNS_MAX, cx, &mut outputs);
             for reply in this.sent.drain(..) {
-                drop(reply.send(Ok(None)));
+                reply.tell(Ok(None));
             }
             for output in outputs.drain(..) {
                 news = true;
@@ -271,9 +271,8 @@ impl Driver {
         let shared = &self.shared;
         let (broker, kind) = (Arc::clone(shared.broker()), shared.kind);
         match output {
-            // Who asked may be gone.
-            Output::Answered(reply, answer) => drop(reply.send(Ok(Some(answer)))),
-            Output::Failed(reply, error) => drop(reply.send(Err(error))),
+            Output::Answered(reply, answer) => reply.tell(Ok(Some(answer))),
+            Output::Failed(reply, error) => reply.tell(Err(error)),
             Output::Begin => self.begin_session(),
             Output::Respond(challenge) => self.respond(challenge),
             Output::Authenticated { again } => {
@@ -397,7 +396,7 @@ impl Drop for Guard {
             machine.handle_lost(why);
             while let Some(output) = machine.poll_output() {
                 if let Output::Failed(reply, error) = output {
-                    drop(reply.send(Err(error)));
+                    reply.tell(Err(error));
                 }
             }
         }
