@@ -11,8 +11,9 @@
 use bytes::Bytes;
 
 use super::NO_TIMESTAMP;
-use super::batch::{CHECKED_FROM, HEADER_SIZE, LOG_OVERHEAD, attribute, crc32c};
+use super::batch::{CHECKED_FROM, HEADER_SIZE, crc32c};
 use super::compression::{Compression, Compressor, reclaim};
+use super::header::{Stamp, Summary, write_crc};
 use super::record::{Header, Record};
 use crate::wire::varint;
 use crate::{Error, Result};
@@ -98,84 +99,6 @@ impl<K: AsRef<[u8]>, V: AsRef<[u8]>> AsHeader for (K, Option<V>) {
     }
 }
 
-/// What a batch's header says besides its records: who wrote it and how it is to be treated.
-///
-/// The default is a batch as a producer without idempotence writes it. What only brokers set is
-/// here too, for tests and for servers.
-#[derive(Debug, Clone, Copy)]
-pub struct Stamp {
-    producer_id: i64,
-    producer_epoch: i16,
-    base_sequence: i32,
-    transactional: bool,
-    control: bool,
-    base_offset: i64,
-    partition_leader_epoch: i32,
-    log_append_time: Option<i64>,
-    last_offset_delta: Option<i32>,
-}
-
-impl Default for Stamp {
-    fn default() -> Self {
-        Self {
-            producer_id: -1,
-            producer_epoch: -1,
-            base_sequence: -1,
-            transactional: false,
-            control: false,
-            base_offset: 0,
-            partition_leader_epoch: -1,
-            log_append_time: None,
-            last_offset_delta: None,
-        }
-    }
-}
-
-impl Stamp {
-    /// Sets the idempotent producer's id and epoch, and the sequence number of the first record.
-    #[must_use]
-    pub fn producer(mut self, id: i64, epoch: i16, base_sequence: i32) -> Self {
-        (self.producer_id, self.producer_epoch, self.base_sequence) = (id, epoch, base_sequence);
-        self
-    }
-
-    /// Sets whether the batch belongs to a transaction.
-    #[must_use]
-    pub fn transactional(mut self, yes: bool) -> Self {
-        self.transactional = yes;
-        self
-    }
-
-    /// Sets whether the records are control records. A broker's to write.
-    #[must_use]
-    pub fn control(mut self, yes: bool) -> Self {
-        self.control = yes;
-        self
-    }
-
-    /// Sets the offset of the first record, and the leader's epoch. A broker's to set.
-    #[must_use]
-    pub fn base_offset(mut self, offset: i64, partition_leader_epoch: i32) -> Self {
-        (self.base_offset, self.partition_leader_epoch) = (offset, partition_leader_epoch);
-        self
-    }
-
-    /// Sets the time of appending, in milliseconds since 1970, which then goes for all records. A broker's
-    /// to set.
-    #[must_use]
-    pub fn log_append_time(mut self, timestamp: i64) -> Self {
-        self.log_append_time = Some(timestamp);
-        self
-    }
-
-    /// Sets the offset of the last record, from the base, where compaction took the last ones.
-    #[must_use]
-    pub fn last_offset_delta(mut self, delta: i32) -> Self {
-        self.last_offset_delta = Some(delta);
-        self
-    }
-}
-
 /// Builds one batch after another.
 ///
 /// ```
@@ -189,12 +112,12 @@ impl Stamp {
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     /// Empty, or the header's space and the records behind it.
-    buf: Vec<u8>,
-    count: i32,
-    next_offset_delta: i32,
-    base_timestamp: i64,
-    max_timestamp: i64,
-    delete_horizon: bool,
+    pub(super) buf: Vec<u8>,
+    pub(super) count: i32,
+    pub(super) next_offset_delta: i32,
+    pub(super) base_timestamp: i64,
+    pub(super) max_timestamp: i64,
+    pub(super) delete_horizon: bool,
 }
 
 /// The numbers of a record that is about to be written.
@@ -292,12 +215,12 @@ impl BatchBuilder {
         record: &NewRecord<'_, H>,
         size_max: usize,
     ) -> Result<Option<i32>> {
-        if self.count == 0 {
-            self.begin(record.timestamp);
-        }
         let plan = self.plan(record, offset_delta);
-        if plan.total > size_max.min(SIZE_MAX).saturating_sub(self.buf.len()) {
+        if plan.total > size_max.min(SIZE_MAX).saturating_sub(self.size()) {
             return Ok(None);
+        }
+        if self.count == 0 {
+            self.begin(record.timestamp, plan.total);
         }
         // Java refuses negative timestamps too, and adds a delta to the base without a check.
         if offset_delta == i32::MAX
@@ -313,10 +236,12 @@ impl BatchBuilder {
         Ok(Some(offset_delta))
     }
 
-    /// Before the first record: the space for the header, and the time to count from.
+    /// Before the first record, which takes `first` bytes: the space for the header, and the time to count
+    /// from.
     #[cold]
-    fn begin(&mut self, timestamp: i64) {
+    pub(super) fn begin(&mut self, timestamp: i64, first: usize) {
         self.buf.clear();
+        self.buf.reserve(HEADER_SIZE + first);
         self.buf.resize(HEADER_SIZE, 0);
         if !self.delete_horizon {
             self.base_timestamp = timestamp;
@@ -347,7 +272,7 @@ impl BatchBuilder {
 
     #[inline]
     fn write<H: AsHeader>(&mut self, record: &NewRecord<'_, H>, plan: &Plan) {
-        self.buf.reserve(plan.total + size_of::<u64>());
+        self.buf.reserve(plan.total);
         self.write_head(plan, record.key.map_or(-1, |key| key.len() as i64));
         if let Some(key) = record.key {
             self.buf.extend_from_slice(key);
@@ -367,14 +292,15 @@ impl BatchBuilder {
     }
 
     /// Writes the five fields in front of the key. In an ordinary record they take eight bytes at
-    /// most: those are put together in a register and stored at once.
+    /// most: those are put together in a register and stored at once. There is room for eight in every
+    /// record but the smallest.
     #[inline]
     fn write_head(&mut self, plan: &Plan, key_len: i64) {
         let body = varint::zigzag64(plan.body as i64);
         let timestamp = varint::zigzag64(plan.timestamp_delta);
         let offset = varint::zigzag64(i64::from(plan.offset_delta));
         let key = varint::zigzag64(key_len);
-        if (body | timestamp | offset) < 0x4000 && key < 0x80 {
+        if (body | timestamp | offset) < 0x4000 && key < 0x80 && plan.total >= size_of::<u64>() {
             let mut head = Head::default();
             head.put(body);
             head.put(0);
@@ -399,9 +325,9 @@ impl BatchBuilder {
     pub fn seal(&mut self, stamp: &Stamp, compressor: Option<&mut Compressor>) -> Result<Bytes> {
         if self.count == 0 {
             let timestamp = if self.delete_horizon { self.base_timestamp } else { NO_TIMESTAMP };
-            self.begin(timestamp);
+            self.begin(timestamp, 0);
         }
-        let last_offset_delta = self.last_offset_delta(stamp)?;
+        self.check_last_offset(stamp)?;
         let compressor =
             compressor.filter(|codec| self.count != 0 && codec.compression() != Compression::None);
         let compression = compressor.as_ref().map_or(Compression::None, |codec| codec.compression());
@@ -417,19 +343,34 @@ impl BatchBuilder {
         if batch.len() > SIZE_MAX {
             return Err(too_large());
         }
-        self.write_header(&mut batch, stamp, compression, last_offset_delta);
+        self.summary(compression).write(&mut batch, stamp);
+        let crc = crc32c(batch.get(CHECKED_FROM..).unwrap_or_default());
+        write_crc(&mut batch, crc);
         self.clear();
         Ok(Bytes::from(batch))
     }
 
-    fn last_offset_delta(&self, stamp: &Stamp) -> Result<i32> {
-        let last = (self.next_offset_delta - 1).max(0);
-        match stamp.last_offset_delta {
-            Some(delta) if delta < last => {
-                Err(Error::invalid("a last offset delta that is before the last record's"))
-            }
-            Some(delta) => Ok(delta),
-            None => Ok(last),
+    fn check_last_offset(&self, stamp: &Stamp) -> Result<()> {
+        if stamp.last_offset_delta.is_some_and(|delta| delta < self.last_offset_delta()) {
+            return Err(Error::invalid("a last offset delta that is before the last record's"));
+        }
+        Ok(())
+    }
+
+    /// The place of the last record.
+    fn last_offset_delta(&self) -> i32 {
+        (self.next_offset_delta - 1).max(0)
+    }
+
+    /// What the header will say of the records.
+    pub(super) fn summary(&self, compression: Compression) -> Summary {
+        Summary {
+            count: self.count,
+            last_offset_delta: self.last_offset_delta(),
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            delete_horizon: self.delete_horizon,
+            compression,
         }
     }
 
@@ -449,47 +390,6 @@ impl BatchBuilder {
         {
             self.buf = buf;
         }
-    }
-
-    fn write_header(
-        &self,
-        batch: &mut [u8],
-        stamp: &Stamp,
-        compression: Compression,
-        last_offset_delta: i32,
-    ) {
-        let length = (batch.len() - LOG_OVERHEAD) as i32;
-        let max_timestamp = stamp.log_append_time.unwrap_or(self.max_timestamp);
-        let attributes = self.attributes(stamp, compression);
-        // The space has been kept in front of every batch.
-        let Some(header) = batch.first_chunk_mut::<HEADER_SIZE>() else { return };
-        header[0..8].copy_from_slice(&stamp.base_offset.to_be_bytes());
-        header[8..12].copy_from_slice(&length.to_be_bytes());
-        header[12..16].copy_from_slice(&stamp.partition_leader_epoch.to_be_bytes());
-        header[16] = 2;
-        header[21..23].copy_from_slice(&attributes.to_be_bytes());
-        header[23..27].copy_from_slice(&last_offset_delta.to_be_bytes());
-        header[27..35].copy_from_slice(&self.base_timestamp.to_be_bytes());
-        header[35..43].copy_from_slice(&max_timestamp.to_be_bytes());
-        header[43..51].copy_from_slice(&stamp.producer_id.to_be_bytes());
-        header[51..53].copy_from_slice(&stamp.producer_epoch.to_be_bytes());
-        header[53..57].copy_from_slice(&stamp.base_sequence.to_be_bytes());
-        header[57..61].copy_from_slice(&self.count.to_be_bytes());
-        let crc = crc32c(batch.get(CHECKED_FROM..).unwrap_or_default());
-        if let Some(place) = batch.get_mut(17..CHECKED_FROM) {
-            place.copy_from_slice(&crc.to_be_bytes());
-        }
-    }
-
-    fn attributes(&self, stamp: &Stamp, compression: Compression) -> i16 {
-        let flags = [
-            (stamp.log_append_time.is_some(), attribute::LOG_APPEND_TIME),
-            (stamp.transactional, attribute::TRANSACTIONAL),
-            (stamp.control, attribute::CONTROL),
-            (self.delete_horizon, attribute::DELETE_HORIZON),
-        ];
-        let set = flags.into_iter().filter(|(is_set, _)| *is_set);
-        set.fold(i16::from(compression.id()), |attributes, (_, bit)| attributes | bit)
     }
 }
 

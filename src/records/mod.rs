@@ -31,8 +31,15 @@
 
 mod batch;
 mod builder;
+#[cfg(any(feature = "client", test))]
+#[allow(dead_code, reason = "the producer, which comes next, closes its batches")]
+mod closed;
 mod compression;
 mod control;
+#[cfg(any(feature = "client", test))]
+#[allow(dead_code, reason = "as closed batches")]
+mod crc;
+mod header;
 mod iter;
 mod legacy;
 mod record;
@@ -40,9 +47,13 @@ mod record;
 mod tests;
 
 pub use batch::{Batches, Partial, RecordBatch};
-pub use builder::{AsHeader, BatchBuilder, NewRecord, Stamp};
+pub use builder::{AsHeader, BatchBuilder, NewRecord};
+#[cfg(any(feature = "client", test))]
+#[allow(unused_imports, reason = "as closed batches")]
+pub(crate) use closed::Closed;
 pub use compression::{Compression, Compressor, Decompressor};
 pub use control::ControlType;
+pub use header::Stamp;
 pub use iter::{RecordIter, Records};
 pub use record::{Header, Headers, OwnedRecord, Record};
 

@@ -1,5 +1,6 @@
 //! What goes in comes out; what is broken is refused.
 
+mod closed;
 mod codecs;
 mod hostile;
 mod old_formats;
