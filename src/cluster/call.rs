@@ -397,7 +397,8 @@ fn kind_of(api: ApiKey) -> Use {
         | ApiKey::HEARTBEAT
         | ApiKey::LEAVE_GROUP
         | ApiKey::CONSUMER_GROUP_HEARTBEAT
-        | ApiKey::SHARE_GROUP_HEARTBEAT => Use::Group,
+        | ApiKey::SHARE_GROUP_HEARTBEAT
+        | ApiKey::STREAMS_GROUP_HEARTBEAT => Use::Group,
         _ => Use::General,
     }
 }
