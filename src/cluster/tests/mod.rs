@@ -142,6 +142,30 @@ fn what_waits_at_the_broker_says_how_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn m11_what_waits_for_the_controller_holds_up_no_look_up() {
+    let fake = Fake::new();
+    let cluster = cluster(&fake);
+    cluster.connect().await.unwrap();
+    // All that there is to ask.
+    fake.world().up = [1].into();
+    cluster.refresh(clock::now() + SECOND).await.unwrap();
+    fake.fail(1, ApiKey::CREATE_TOPICS, &[Fault::Held(20 * SECOND)]);
+    let started = clock::now();
+    let creating = tokio::spawn({
+        let cluster = cluster.clone();
+        let request = CreateTopicsRequest { timeout_ms: 20_000, ..CreateTopicsRequest::default() };
+        async move { cluster.request(request, &Options::default()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(fake.count(ApiKey::CREATE_TOPICS), 1);
+    cluster.refresh(clock::now() + SECOND).await.unwrap();
+    cluster.request(ListGroupsRequest::default(), &Options::default()).await.unwrap();
+    assert!(clock::now() - started < SECOND && !creating.is_finished());
+    creating.await.unwrap().unwrap();
+    assert!(clock::now() - started >= 20 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_an_error_names_is_asked_at_once() {
     let fake = Fake::new();
     let cluster = cluster(&fake);

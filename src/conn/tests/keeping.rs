@@ -248,7 +248,7 @@ async fn m11_a_fetch_that_is_held_delays_no_other_request() {
         tokio::spawn(async move { fetching.call(&FetchRequest::default(), 11, Patience::default()).await });
     tokio::time::sleep(MS).await;
     assert_eq!(pool.load(THERE), Some(1));
-    for kind in [Use::General, Use::Group, Use::Produce] {
+    for kind in [Use::General, Use::Group, Use::Produce, Use::Admin] {
         reach(&pool, kind).await.unwrap();
     }
     // Nor another's fetch, if that has a number of its own.
@@ -257,7 +257,7 @@ async fn m11_a_fetch_that_is_held_delays_no_other_request() {
     assert!(elapsed(start) < SEC);
     held.await.unwrap().unwrap();
     assert!(elapsed(start) >= 20 * SEC);
-    assert_eq!(brokers.count(), 5, "one for each use, made when it was wanted");
+    assert_eq!(brokers.count(), 6, "one for each use, made when it was wanted");
 }
 
 #[tokio::test(start_paused = true)]
@@ -378,14 +378,14 @@ async fn a_bootstrap_connection_serves_the_first_use_of_its_broker_and_no_other(
     let produce = pool.connection(there, Use::Produce).await.unwrap();
     assert!(Arc::ptr_eq(&first.0, &produce.0));
     let mut all = vec![produce];
-    for kind in [Use::General, Use::Fetch, Use::Group, Use::Produce] {
+    for kind in [Use::Admin, Use::General, Use::Fetch, Use::Group, Use::Produce] {
         let connection = pool.connection(there, kind).await.unwrap();
         ask(&connection).await.unwrap();
         let shared = all.iter().any(|other| Arc::ptr_eq(&other.0, &connection.0));
         assert_eq!(shared, kind == Use::Produce, "{kind:?}");
         all.push(connection);
     }
-    assert_eq!(brokers.count(), 4);
+    assert_eq!(brokers.count(), 5);
     pool.set_brokers(BTreeMap::from([(7, "elsewhere:9092".parse().unwrap())]), None);
     assert!(all.iter().all(|connection| !connection.is_open()), "all are let go when the broker moves");
 }
