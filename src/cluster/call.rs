@@ -237,7 +237,7 @@ impl<P: Brokers> Cluster<P> {
                 metadata.handle_want(topic, now);
             }
             if stale && !metadata.has_added() {
-                metadata.handle_stale(now);
+                metadata.handle_lacking(now);
             }
             if let Err(hopeless) = state.hope() {
                 done.extend(waiting.drain(..).map(|piece| piece.failed(hopeless.clone())));

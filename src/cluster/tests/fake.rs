@@ -41,6 +41,8 @@ pub(super) enum Fault {
     Silence,
     /// The broker holds it for so long, and what comes after it by the same connection too.
     Held(Duration),
+    /// The answer is a second on its way.
+    Late,
     /// What handles the answer panics.
     Panic,
     /// The broker does not accept who we are.
@@ -180,10 +182,14 @@ impl Link for Wire {
                 return Err(Error::timeout("no answer").maybe_done());
             }
             Some(Fault::Held(time)) => tokio::time::sleep(time).await,
-            None => {}
+            Some(Fault::Late) | None => {}
         }
         let answer = self.fake.world().answer(self.broker, request, version);
-        Ok(*answer.downcast::<R::Response>().expect("an answer of its type"))
+        let answer = *answer.downcast::<R::Response>().expect("an answer of its type");
+        if matches!(fault, Some(Fault::Late)) {
+            tokio::time::sleep(1000 * LATENCY).await;
+        }
+        Ok(answer)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use self::fake::{Fake, Fault};
 use super::driver::Cluster;
+use super::metadata::Leader;
 use super::split::Routed as _;
 use super::{Config, Options};
 use crate::messages::create_topics::CreateTopicsRequest;
@@ -108,6 +109,27 @@ async fn a_leader_that_moved_is_found_with_one_refresh() {
     assert_eq!((fake.count(ApiKey::METADATA), fake.world().misplaced), (before + 1, 1));
     // The partition that was answered was not asked for again.
     assert_eq!(fake.count(ApiKey::LIST_OFFSETS), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_says_what_is_true_when_it_was_asked_for() {
+    let fake = Fake::new();
+    let cluster = cluster(&fake);
+    ask(&cluster, "a", &[0]).await.unwrap();
+    tokio::time::sleep(2 * SECOND).await;
+    (1..=3).for_each(|id| fake.fail(id, ApiKey::METADATA, &[Fault::Late]));
+    let first = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { cluster.refresh(clock::now() + 5 * SECOND).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    fake.world().faults.clear();
+    // The broker has answered, and the answer is on its way.
+    fake.world().topics.get_mut("a").unwrap()[0] = (3, 1);
+    let second = cluster.refresh(clock::now() + 5 * SECOND).await.unwrap();
+    assert_eq!(second.leader(&"a".into(), 0), Leader::Known { broker: 3, epoch: 1 });
+    let first = first.await.unwrap().unwrap();
+    assert_eq!(first.leader(&"a".into(), 0), Leader::Known { broker: 1, epoch: 0 });
 }
 
 #[tokio::test(start_paused = true)]
