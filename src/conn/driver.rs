@@ -271,8 +271,15 @@ impl Driver {
         let shared = &self.shared;
         let (broker, kind) = (Arc::clone(shared.broker()), shared.kind);
         match output {
-            // Who asked may be gone.
-            Output::Answered(reply, answer) => drop(reply.send(Ok(Some(answer)))),
+            Output::Answered(reply, answer, read) => {
+                let unclaimed = match reply {
+                    Some(reply) => reply.send(Ok(Some(answer))).err().and_then(Result::ok).flatten(),
+                    None => Some(answer),
+                };
+                if let Some(answer) = unclaimed {
+                    shared.unclaimed(answer, read);
+                }
+            }
             Output::Failed(reply, error) => drop(reply.send(Err(error))),
             Output::Begin => self.begin_session(),
             Output::Respond(challenge) => self.respond(challenge),

@@ -286,6 +286,49 @@ async fn p21_an_answer_that_asks_for_quiet_is_obeyed() {
     assert!(elapsed(start) < SEC);
 }
 
+/// Asks a broker that answers after two seconds and wants quiet then; gives how long the next one waits.
+async fn quiet_after<F: Future<Output = ()>>(give_up: impl FnOnce(Connection) -> F) -> Duration {
+    let brokers = Brokers::new(|_, stream| async move {
+        let mut peer = Peer::new(stream);
+        peer.tell_versions().await;
+        while let Some(asked) = peer.next().await {
+            tokio::time::sleep(2 * SEC).await;
+            let response = MetadataResponse { throttle_time_ms: 45_000, ..Default::default() };
+            peer.answer::<MetadataRequest>(&asked, &response).await;
+        }
+    });
+    let pool = brokers.pool(Config::default()).await;
+    let connection = pool.connection(THERE, Use::General).await.unwrap();
+    let start = clock::now();
+    give_up(connection.clone()).await;
+    tokio::time::sleep(3 * SEC - elapsed(start)).await;
+    ask(&connection).await.unwrap();
+    elapsed(start)
+}
+
+#[tokio::test(start_paused = true)]
+async fn p21_an_answer_whose_asker_has_gone_is_obeyed_too() {
+    // He had a deadline; he went before the answer came; he went and had not looked at it.
+    let overdue = quiet_after(|connection| async move {
+        let patience = Patience { deadline: Some(clock::now() + SEC), ..Patience::default() };
+        let error = connection.call(&MetadataRequest::default(), 12, patience).await.unwrap_err();
+        assert!(error.is_timeout(), "{error}");
+    });
+    let gone = quiet_after(|connection| async move {
+        assert!(tokio::time::timeout(SEC, ask(&connection)).await.is_err());
+    });
+    let blind = quiet_after(|connection| async move {
+        let mut asking: BoxFuture<'_, _> = Box::pin(ask(&connection));
+        assert!(asking.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+        tokio::time::sleep(3 * SEC).await;
+        drop(asking);
+    });
+    for (name, time) in [("overdue", overdue.await), ("gone", gone.await), ("blind", blind.await)] {
+        // Two seconds to the first answer, or three, and two to the second.
+        assert!(time >= 49 * SEC && time <= 50 * SEC, "{name}: {time:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_moved_is_found_where_it_is() {
     let brokers = Brokers::good();
