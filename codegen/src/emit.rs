@@ -32,8 +32,6 @@ const BROKER_ONLY: &[&str] = &[
     "ReadShareGroupState",
     "ReadShareGroupStateSummary",
     "StopReplica",
-    "StreamsGroupHeartbeat",
-    "StreamsGroupTopologyDescriptionUpdate",
     "UpdateMetadata",
     "UpdateRaftVoter",
     "Vote",

@@ -74,7 +74,8 @@ impl Client {
     ///
     /// # Errors
     /// Why no part of it was answered. [`may_have_happened`](crate::Error::may_have_happened) tells whether it
-    /// may have been done all the same.
+    /// may have been done all the same. [`is_limit`](crate::Error::is_limit) if 100,000 requests or 64 MiB of them
+    /// wait for the connection already, because the broker asked for quiet or takes no bytes.
     pub fn request<R: ClientRequest>(&self, request: R) -> Call<'_, R> {
         Call { client: self, request, timeout: None, options: Options::default() }
     }

@@ -237,7 +237,7 @@ impl<P: Brokers> Cluster<P> {
                 metadata.handle_want(topic, now);
             }
             if stale && !metadata.has_added() {
-                metadata.handle_stale(now);
+                metadata.handle_lacking(now);
             }
             if let Err(hopeless) = state.hope() {
                 done.extend(waiting.drain(..).map(|piece| piece.failed(hopeless.clone())));
@@ -397,7 +397,11 @@ fn kind_of(api: ApiKey) -> Use {
         | ApiKey::HEARTBEAT
         | ApiKey::LEAVE_GROUP
         | ApiKey::CONSUMER_GROUP_HEARTBEAT
-        | ApiKey::SHARE_GROUP_HEARTBEAT => Use::Group,
+        | ApiKey::SHARE_GROUP_HEARTBEAT
+        | ApiKey::STREAMS_GROUP_HEARTBEAT => Use::Group,
+        // Leaders wait for their followers with it; brokers pass changes of settings on to the controller.
+        ApiKey::DELETE_RECORDS | ApiKey::ALTER_CONFIGS | ApiKey::INCREMENTAL_ALTER_CONFIGS => Use::Admin,
+        _ if Route::of(api) == Some(Route::Controller) => Use::Admin,
         _ => Use::General,
     }
 }
@@ -467,4 +471,31 @@ async fn join<F: Future>(mut futures: Vec<F>) -> Vec<F::Output> {
     })
     .await;
     results.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_broker_may_hold_is_not_general() {
+        // All whose requests have a time for the broker.
+        for api in [
+            ApiKey::CREATE_TOPICS,
+            ApiKey::DELETE_TOPICS,
+            ApiKey::CREATE_PARTITIONS,
+            ApiKey::DELETE_RECORDS,
+            ApiKey::ELECT_LEADERS,
+            ApiKey::ALTER_PARTITION_REASSIGNMENTS,
+            ApiKey::LIST_PARTITION_REASSIGNMENTS,
+            ApiKey::UPDATE_FEATURES,
+            ApiKey::ADD_RAFT_VOTER,
+        ] {
+            assert_eq!(kind_of(api), Use::Admin, "{api}");
+        }
+        for api in [ApiKey::METADATA, ApiKey::FIND_COORDINATOR, ApiKey::API_VERSIONS, ApiKey::LIST_OFFSETS] {
+            assert_eq!(kind_of(api), Use::General, "{api}");
+        }
+        assert_eq!(kind_of(ApiKey::STREAMS_GROUP_HEARTBEAT), Use::Group);
+    }
 }

@@ -132,7 +132,7 @@ impl<P: Brokers> Cluster<P> {
         let wait = self.inner.wait(deadline, |state, now| {
             let known = state.metadata.snapshot().brokers().len() > 0;
             if !known {
-                state.metadata.handle_stale(now);
+                state.metadata.handle_lacking(now);
             }
             known.then_some(())
         });
@@ -141,12 +141,12 @@ impl<P: Brokers> Cluster<P> {
 
     /// Asks for metadata and waits until it was had, or was tried for. Safe to drop.
     pub(crate) async fn refresh(&self, deadline: Instant) -> Result<Arc<Snapshot>> {
-        let before = self.inner.with(|state, now| {
+        let number = self.inner.with(|state, now| {
             state.metadata.handle_stale(now);
-            state.metadata.rounds()
+            state.metadata.next_refresh()
         });
         let done = |state: &mut State, _| {
-            let over = state.metadata.rounds() > before && state.metadata.error().is_none();
+            let over = state.metadata.refreshed() >= number && state.metadata.error().is_none();
             over.then(|| Arc::clone(state.metadata.snapshot()))
         };
         self.inner.wait(deadline, done).await
@@ -172,7 +172,7 @@ impl<P: Brokers> Cluster<P> {
                 Leader::None | Leader::Unknown => {}
             }
             if !state.metadata.has_added() {
-                state.metadata.handle_stale(now);
+                state.metadata.handle_lacking(now);
             }
             None
         };
@@ -188,7 +188,7 @@ impl<P: Brokers> Cluster<P> {
             coordinators::Found::At(id) if state.metadata.snapshot().broker(id).is_some() => Some(Ok(id)),
             coordinators::Found::At(id) => {
                 state.coordinators.handle_lost(lookup, key, id, now);
-                state.metadata.handle_stale(now);
+                state.metadata.handle_lacking(now);
                 None
             }
             coordinators::Found::Refused(code) => Some(Err(Error::broker_said(code, "no coordinator"))),
@@ -378,7 +378,7 @@ fn next_errand<P: Brokers>(inner: &Inner<P>) -> Option<Errand> {
         }
         let Some(broker) = state.metadata.any(&load) else {
             // Nobody can be asked before a broker is known.
-            state.metadata.handle_stale(now);
+            state.metadata.handle_lacking(now);
             return None;
         };
         let find = state.coordinators.poll_request(now)?;

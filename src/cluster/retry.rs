@@ -218,6 +218,7 @@ mod tests {
             (ApiKey::DELETE_RECORDS, false),
             (ApiKey::JOIN_GROUP, false),
             (ApiKey::CONSUMER_GROUP_HEARTBEAT, false),
+            (ApiKey::STREAMS_GROUP_HEARTBEAT, false),
             (ApiKey::SHARE_ACKNOWLEDGE, false),
             (ApiKey::INCREMENTAL_ALTER_CONFIGS, false),
             (ApiKey::METADATA, true),

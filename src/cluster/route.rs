@@ -68,7 +68,9 @@ const TABLE: [(Route, &[ApiKey]); 11] = [
             ApiKey::DESCRIBE_SHARE_GROUP_OFFSETS,
             ApiKey::ALTER_SHARE_GROUP_OFFSETS,
             ApiKey::DELETE_SHARE_GROUP_OFFSETS,
+            ApiKey::STREAMS_GROUP_HEARTBEAT,
             ApiKey::STREAMS_GROUP_DESCRIBE,
+            ApiKey::STREAMS_GROUP_TOPOLOGY_DESCRIPTION_UPDATE,
         ],
     ),
     (
@@ -138,10 +140,9 @@ impl Route {
 mod tests {
     use super::*;
 
-    /// What brokers and controllers say to each other, and what KIP-1071's clients alone say.
-    const NOT_OURS: [i16; 26] = [
-        4, 5, 6, 7, 52, 53, 54, 56, 58, 59, 62, 63, 67, 70, 73, 82, 83, 84, 85, 86, 87, 88, 93, 95, 1000, -1,
-    ];
+    /// What brokers and controllers say to each other.
+    const NOT_OURS: [i16; 24] =
+        [4, 5, 6, 7, 52, 53, 54, 56, 58, 59, 62, 63, 67, 70, 73, 82, 83, 84, 85, 86, 87, 95, 1000, -1];
 
     #[test]
     fn every_client_api_has_a_route_and_no_other() {
@@ -164,6 +165,8 @@ mod tests {
             (ApiKey::DESCRIBE_TRANSACTIONS, Route::Coordinator(Lookup::Transaction)),
             (ApiKey::LIST_TRANSACTIONS, Route::Each),
             (ApiKey::TXN_OFFSET_COMMIT, Route::Coordinator(Lookup::Group)),
+            (ApiKey::STREAMS_GROUP_HEARTBEAT, Route::Coordinator(Lookup::Group)),
+            (ApiKey::STREAMS_GROUP_TOPOLOGY_DESCRIPTION_UPDATE, Route::Coordinator(Lookup::Group)),
         ] {
             assert_eq!(Route::of(api), Some(route), "{api}");
         }

@@ -32,9 +32,10 @@ pub(crate) struct Config {
     pub(crate) idle_max: Duration,
     /// Requests of one connection that wait for their answers at once; more wait here.
     pub(crate) in_flight_max: usize,
-    /// Requests of one connection that wait here at once; more are refused. Their bytes are the bound of
-    /// whoever makes them.
+    /// Requests of one connection that wait here at once, in number...
     pub(crate) parked_max: usize,
+    /// ...and in bytes; more are refused.
+    pub(crate) parked_bytes_max: usize,
     /// Largest answer, in bytes, before the broker has accepted who we are.
     pub(crate) early_frame_max: usize,
     /// Largest answer, in bytes.
@@ -60,6 +61,7 @@ impl Default for Config {
             idle_max: Duration::from_mins(9),
             in_flight_max: 1000,
             parked_max: 100_000,
+            parked_bytes_max: 64 << 20,
             early_frame_max: 64 << 10,
             frame_max: 100 << 20,
             throttle_max: Duration::from_mins(5),

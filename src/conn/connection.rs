@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::config::Config;
-use super::machine::{Machine, Prepared, Waiter};
+use super::machine::Machine;
 use super::outbox::Outbox;
+use super::parked::{Prepared, ReadThrottle, Waiter};
 use super::throttle;
 use super::versions::Versions;
 use crate::frame::{Answer, Pending, encode_request};
@@ -40,15 +41,15 @@ type OnAnswer = Box<dyn FnOnce(Result<Option<Answer>>) + Send>;
 pub(super) struct Hook(Option<OnAnswer>);
 
 impl Reply {
-    /// Tells who waits. To be called without a lock.
-    pub(super) fn tell(self, answer: Result<Option<Answer>>) {
+    /// Tells who waits, who may be gone: then it gives the answer back. To be called without a lock.
+    pub(super) fn tell(self, answer: Result<Option<Answer>>) -> Option<Answer> {
         match self {
-            // Who asked may be gone.
-            Self::Task(sender) => drop(sender.send(answer)),
+            Self::Task(sender) => sender.send(answer).err().and_then(Result::ok).flatten(),
             Self::Hook(mut hook) => {
                 if let Some(then) = hook.0.take() {
                     then(answer);
                 }
+                None
             }
         }
     }
@@ -222,17 +223,17 @@ impl Connection {
     {
         let correlation = self.0.correlation.fetch_add(1, Relaxed);
         let segments = encode_request(request, version, correlation, self.0.config.client_id.as_ref())?;
-        let pending = Pending::to::<R>(correlation, version);
+        let pending = (Pending::to::<R>(correlation, version), read_throttle::<R> as ReadThrottle);
         let started = clock::now();
         let answer = self.exchange(segments, Some(pending), patience, started).await;
         let decoded = match answer {
             Ok(Some(answer)) if is_long_work(&answer) => {
-                let this = self.clone();
-                let decoded = task::blocking(move || this.decode::<R>(Some(answer))).await;
+                let shared = Arc::clone(&self.0);
+                let decoded = task::blocking(move || shared.decode::<R>(Some(answer))).await;
                 // The answer came, whatever becomes of it here.
                 decoded.map_err(Error::maybe_done).flatten()
             }
-            answer => answer.and_then(|answer| self.decode::<R>(answer)),
+            answer => answer.and_then(|answer| self.0.decode::<R>(answer)),
         };
         self.told::<R>(version, started, decoded)
     }
@@ -270,19 +271,19 @@ impl Connection {
         let hook = Hook(Some(Box::new(move |answer| {
             then(match answer {
                 Ok(None) => Ok(R::Response::default()),
-                answer => this.told::<R>(version, started, answer.and_then(|answer| this.decode::<R>(answer))),
+                answer => this.told::<R>(version, started, answer.and_then(|answer| this.0.decode::<R>(answer))),
             });
         })));
         let correlation = self.0.correlation.fetch_add(1, Relaxed);
         let encoded = encode_request(request, version, correlation, self.0.config.client_id.as_ref());
         let segments = match encoded {
             Ok(segments) => segments,
-            Err(error) => return Reply::Hook(hook).tell(Err(error)),
+            Err(error) => return drop(Reply::Hook(hook).tell(Err(error))),
         };
-        let pending = answered.then(|| Pending::to::<R>(correlation, version));
+        let pending = answered.then(|| (Pending::to::<R>(correlation, version), read_throttle::<R> as ReadThrottle));
         let prepared = self.prepare(segments, pending, patience);
         if let Err((reply, error)) = self.0.submit(prepared, Reply::Hook(hook), started) {
-            reply.tell(Err(error));
+            drop(reply.tell(Err(error)));
         }
     }
 
@@ -319,43 +320,28 @@ impl Connection {
     async fn exchange(
         &self,
         segments: Segments,
-        pending: Option<Pending>,
+        pending: Option<(Pending, ReadThrottle)>,
         patience: Patience,
         now: Instant,
     ) -> Result<Option<Answer>> {
+        let read = pending.map(|(_, read)| read);
         let prepared = self.prepare(segments, pending, patience);
         let (reply, answer) = oneshot::channel();
         self.0.submit(prepared, Reply::Task(reply), now).map_err(|(_, error)| error)?;
+        let mut claim = Claim { shared: &self.0, answer, read };
         // The sender is dropped unused only if a task of ours died in between.
-        answer.await.unwrap_or_else(|_| Err(died()))
+        (&mut claim.answer).await.unwrap_or_else(|_| Err(died()))
     }
 
-    fn prepare(&self, segments: Segments, pending: Option<Pending>, patience: Patience) -> Prepared {
+    fn prepare(
+        &self,
+        segments: Segments,
+        pending: Option<(Pending, ReadThrottle)>,
+        patience: Patience,
+    ) -> Prepared {
         let timeout = patience.timeout.unwrap_or(self.0.config.request_timeout);
         let timeout = timeout.saturating_add(patience.held);
         Prepared { segments, pending, timeout, deadline: patience.deadline }
-    }
-
-    fn decode<R>(&self, answer: Option<Answer>) -> Result<R::Response>
-    where
-        R: Request,
-        R::Response: Decode,
-    {
-        let Some(answer) = answer else { return Err(Error::internal("no answer")) };
-        match answer.decode_start::<R>() {
-            Ok((response, left)) => {
-                if left > 0 {
-                    let (broker, api, version) = (Arc::clone(self.0.broker()), R::KEY, answer.version);
-                    self.0.hub.tell(&Event::LeftOver { broker, api, version, bytes: left });
-                }
-                Ok(response)
-            }
-            Err(error) => {
-                // Who sends one such answer cannot be believed about the next.
-                self.0.break_off(Error::io("the broker sent what cannot be decoded").because(error.clone()));
-                Err(error.maybe_done())
-            }
-        }
     }
 
     fn told<R: Request>(
@@ -369,9 +355,6 @@ impl Connection {
             Ok(response) => {
                 let elapsed = clock::now().saturating_duration_since(started);
                 self.0.hub.tell(&Event::Answered { broker, api, version, elapsed });
-                if response.throttle_time_ms() > 0 {
-                    self.throttle(R::KEY, version, response.throttle_time_ms());
-                }
                 Ok(response)
             }
             Err(error) => {
@@ -381,18 +364,30 @@ impl Connection {
             }
         }
     }
+}
 
-    fn throttle(&self, api: ApiKey, version: i16, time_ms: i32) {
-        // Brokers before KIP-219 were quiet themselves before they answered.
-        if version < throttle::from(api) {
-            return;
-        }
-        let machine_told = |machine: &mut Machine<Reply>| machine.handle_throttle(time_ms, clock::now());
-        let time = self.0.lock().machine.as_mut().and_then(machine_told);
-        if let Some(time) = time {
-            self.0.hub.tell(&Event::Throttled { broker: Arc::clone(self.0.broker()), api, time });
+/// One who waits for his answer. Whether he takes it or goes, its throttle time is obeyed.
+struct Claim<'a> {
+    shared: &'a Arc<Shared>,
+    answer: oneshot::Receiver<Result<Option<Answer>>>,
+    read: Option<ReadThrottle>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        // It came, and was not looked at.
+        if let (Ok(Ok(Some(answer))), Some(read)) = (self.answer.try_recv(), self.read) {
+            self.shared.unclaimed(answer, read);
         }
     }
+}
+
+fn read_throttle<R>(answer: &Answer) -> Result<i32>
+where
+    R: Request,
+    R::Response: Decode,
+{
+    Ok(answer.decode_start::<R>()?.0.throttle_time_ms())
 }
 
 /// Whether decoding an answer would hold up other tasks: a megabyte of metadata takes several
@@ -410,6 +405,60 @@ impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
         // Nothing panics under this lock but a defect, and then the state is still whole.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decode<R>(&self, answer: Option<Answer>) -> Result<R::Response>
+    where
+        R: Request,
+        R::Response: Decode,
+    {
+        let Some(answer) = answer else { return Err(Error::internal("no answer")) };
+        match answer.decode_start::<R>() {
+            Ok((response, left)) => {
+                if left > 0 {
+                    let (broker, api, version) = (Arc::clone(self.broker()), R::KEY, answer.version);
+                    self.hub.tell(&Event::LeftOver { broker, api, version, bytes: left });
+                }
+                self.throttle(R::KEY, answer.version, response.throttle_time_ms());
+                Ok(response)
+            }
+            Err(error) => {
+                self.disbelieve(&error);
+                Err(error.maybe_done())
+            }
+        }
+    }
+
+    /// An answer that nobody waits for any more. What it says of all that is sent here counts still.
+    pub(super) fn unclaimed(self: &Arc<Self>, answer: Answer, read: ReadThrottle) {
+        let hear = move |shared: &Self, answer: &Answer| match read(answer) {
+            Ok(time_ms) => shared.throttle(answer.key, answer.version, time_ms),
+            Err(error) => shared.disbelieve(&error),
+        };
+        if is_long_work(&answer) {
+            let shared = Arc::clone(self);
+            task::aside(move || hear(&shared, &answer));
+        } else {
+            hear(self, &answer);
+        }
+    }
+
+    fn throttle(&self, api: ApiKey, version: i16, time_ms: i32) {
+        // Brokers before KIP-219 were quiet themselves before they answered.
+        if time_ms <= 0 || version < throttle::from(api) {
+            return;
+        }
+        let mut core = self.lock();
+        let time = core.machine.as_mut().and_then(|machine| machine.handle_throttle(time_ms, clock::now()));
+        drop(core);
+        if let Some(time) = time {
+            self.hub.tell(&Event::Throttled { broker: Arc::clone(self.broker()), api, time });
+        }
+    }
+
+    /// Who sends one answer that cannot be decoded cannot be believed about the next.
+    fn disbelieve(&self, error: &Error) {
+        self.break_off(Error::io("the broker sent what cannot be decoded").because(error.clone()));
     }
 
     /// Ends the connection from outside of the driver.
@@ -433,7 +482,7 @@ impl Shared {
         let sent: Vec<Reply> = core.take_sent().collect();
         drop(core);
         for reply in sent {
-            reply.tell(Ok(None));
+            drop(reply.tell(Ok(None)));
         }
         Ok(())
     }

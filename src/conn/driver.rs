@@ -150,7 +150,7 @@ impl Future for Driver {
             let mut outputs = std::mem::take(&mut this.outputs);
             this.turn(read, now, turn == TURNS_MAX, cx, &mut outputs);
             for reply in this.sent.drain(..) {
-                reply.tell(Ok(None));
+                drop(reply.tell(Ok(None)));
             }
             for output in outputs.drain(..) {
                 news = true;
@@ -271,8 +271,16 @@ impl Driver {
         let shared = &self.shared;
         let (broker, kind) = (Arc::clone(shared.broker()), shared.kind);
         match output {
-            Output::Answered(reply, answer) => reply.tell(Ok(Some(answer))),
-            Output::Failed(reply, error) => reply.tell(Err(error)),
+            Output::Answered(reply, answer, read) => {
+                let unclaimed = match reply {
+                    Some(reply) => reply.tell(Ok(Some(answer))),
+                    None => Some(answer),
+                };
+                if let Some(answer) = unclaimed {
+                    shared.unclaimed(answer, read);
+                }
+            }
+            Output::Failed(reply, error) => drop(reply.tell(Err(error))),
             Output::Begin => self.begin_session(),
             Output::Respond(challenge) => self.respond(challenge),
             Output::Authenticated { again } => {
@@ -396,7 +404,7 @@ impl Drop for Guard {
             machine.handle_lost(why);
             while let Some(output) = machine.poll_output() {
                 if let Output::Failed(reply, error) = output {
-                    reply.tell(Err(error));
+                    drop(reply.tell(Err(error)));
                 }
             }
         }

@@ -18,36 +18,18 @@ use bytes::Bytes;
 
 use super::config::Config;
 use super::handshake::{Expected, Handshake, Next};
+use super::parked::{Parked, Prepared, ReadThrottle, Waiter};
 use super::time::{after, earlier};
 use super::versions::Versions;
 use crate::frame::{Answer, Pending};
 use crate::wire::{ApiKey, HiddenBytes, Segments};
 use crate::{Error, Result, Secret};
 
-/// Who waits for an answer.
-pub(super) trait Waiter {
-    /// Whether nobody waits any more, so that a request that was not sent need not be.
-    fn is_gone(&self) -> bool;
-}
-
-/// A request, ready to be sent.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) segments: Segments,
-    /// What its answer will be; nothing for a request that brokers do not answer.
-    pub(super) pending: Option<Pending>,
-    /// How long the broker may take, from when it was sent or the answer before it came, whichever is
-    /// later. When that is over, the connection is.
-    pub(super) timeout: Duration,
-    /// When the one who asked gives up, wherever the request is then. The connection goes on.
-    pub(super) deadline: Option<Instant>,
-}
-
 /// What the machine wants done, or known.
 #[derive(Debug)]
 pub(super) enum Output<W> {
-    /// An answer came.
-    Answered(W, Answer),
+    /// An answer came. Where nobody waits for it any more, it may still ask for quiet.
+    Answered(Option<W>, Answer, ReadThrottle),
     /// A request came to nothing.
     Failed(W, Error),
     /// Begin a session of the mechanism, and tell what it says by `handle_said`.
@@ -92,15 +74,9 @@ enum Owner<W> {
 struct Flight<W> {
     owner: Owner<W>,
     pending: Pending,
+    read: ReadThrottle,
     timeout: Duration,
     deadline: Option<Instant>,
-}
-
-/// A request that waits to be sent.
-#[derive(Debug)]
-struct Parked<W> {
-    waiter: W,
-    request: Prepared,
 }
 
 /// The machine of one connection. `W` is handed back with each answer.
@@ -112,7 +88,7 @@ pub(super) struct Machine<W> {
     closing: bool,
     handshake: Handshake,
     flights: VecDeque<Flight<W>>,
-    parked: VecDeque<Parked<W>>,
+    parked: Parked<W>,
     transmit: VecDeque<Segments>,
     /// Whose requests have no answer and have left.
     sent: VecDeque<W>,
@@ -121,8 +97,6 @@ pub(super) struct Machine<W> {
     turn_since: Instant,
     /// Not later than the first deadline in flight.
     flight_deadline: Option<Instant>,
-    /// Not later than the first deadline of the parked.
-    parked_deadline: Option<Instant>,
     quiet_until: Option<Instant>,
     /// The socket takes no more.
     blocked_since: Option<Instant>,
@@ -146,19 +120,19 @@ impl<W: Waiter> Machine<W> {
         now: Instant,
     ) -> Result<Self> {
         let (handshake, next) = Handshake::start(Arc::clone(&config), expected, ask_version)?;
+        let parked = Parked::new(&config);
         let mut machine = Self {
             config,
             phase: Phase::Opening { by: setup_by },
             closing: false,
             handshake,
             flights: VecDeque::new(),
-            parked: VecDeque::new(),
+            parked,
             transmit: VecDeque::new(),
             sent: VecDeque::new(),
             outputs: VecDeque::new(),
             turn_since: now,
             flight_deadline: None,
-            parked_deadline: None,
             quiet_until: None,
             blocked_since: None,
             renew_at: None,
@@ -189,17 +163,7 @@ impl<W: Waiter> Machine<W> {
             self.send(waiter, request, now);
             return Ok(());
         }
-        if self.parked.len() >= self.config.parked_max {
-            self.parked.retain(|parked| !parked.waiter.is_gone());
-        }
-        let parked = self.parked.len();
-        if parked >= self.config.parked_max {
-            let error = Error::limit(format!("{parked} requests wait for this connection already"));
-            return Err((waiter, error));
-        }
-        self.parked_deadline = earlier(self.parked_deadline, request.deadline);
-        self.parked.push_back(Parked { waiter, request });
-        Ok(())
+        self.parked.push(waiter, request)
     }
 
     /// Takes a frame from the broker.
@@ -218,18 +182,20 @@ impl<W: Waiter> Machine<W> {
             Ok(answer) => answer,
             Err(error) => return self.die(error),
         };
+        let read = flight.read;
         let owner = self.flights.pop_front().map(|flight| flight.owner);
         self.next_turn(now);
         match owner {
             Some(Owner::User(waiter)) => {
                 self.last_used = now;
-                self.outputs.push_back(Output::Answered(waiter, answer));
+                self.outputs.push_back(Output::Answered(Some(waiter), answer, read));
             }
             Some(Owner::Handshake) => {
                 let next = self.handshake.answered(&answer);
                 self.handshake_goes_on(next, now);
             }
-            Some(Owner::Nobody) | None => {}
+            Some(Owner::Nobody) => self.outputs.push_back(Output::Answered(None, answer, read)),
+            None => {}
         }
         self.unpark(now);
         self.end_if_unused(now);
@@ -296,7 +262,9 @@ impl<W: Waiter> Machine<W> {
             return self.die(Error::timeout(format!("no answer to {key}")));
         }
         self.expire_flights(now);
-        self.expire_parked(now);
+        for waiter in self.parked.expire(now) {
+            self.outputs.push_back(Output::Failed(waiter, waited_too_long()));
+        }
         self.quiet_until = self.quiet_until.filter(|until| now < *until);
         // Not renewed only to be closed.
         self.end_if_unused(now);
@@ -361,7 +329,7 @@ impl<W: Waiter> Machine<W> {
             self.stuck_at(),
             self.blocked_until(),
             self.flight_deadline,
-            self.parked_deadline,
+            self.parked.deadline(),
             self.renews_at(),
             quiet,
             idle,
@@ -401,9 +369,9 @@ impl<W: Waiter> Machine<W> {
         let Prepared { segments, pending, timeout, deadline } = request;
         self.transmit.push_back(segments);
         match pending {
-            Some(pending) => {
+            Some((pending, read)) => {
                 self.flight_deadline = earlier(self.flight_deadline, deadline);
-                self.expect(Flight { owner: Owner::User(waiter), pending, timeout, deadline }, now);
+                self.expect(Flight { owner: Owner::User(waiter), pending, read, timeout, deadline }, now);
             }
             None => self.sent.push_back(waiter),
         }
@@ -453,7 +421,7 @@ impl<W: Waiter> Machine<W> {
 
     fn unpark(&mut self, now: Instant) {
         while !self.parked.is_empty() && self.may_send(now) {
-            let Some(Parked { waiter, request }) = self.parked.pop_front() else { return };
+            let Some((waiter, request)) = self.parked.pop() else { return };
             // What nobody waits for any more was never sent, and need not be.
             if waiter.is_gone() {
                 continue;
@@ -484,21 +452,6 @@ impl<W: Waiter> Machine<W> {
         }
     }
 
-    fn expire_parked(&mut self, now: Instant) {
-        if self.parked_deadline.is_none_or(|first| now < first) {
-            return;
-        }
-        self.parked_deadline = None;
-        for parked in std::mem::take(&mut self.parked) {
-            if parked.request.deadline.is_some_and(|deadline| now >= deadline) {
-                self.outputs.push_back(Output::Failed(parked.waiter, waited_too_long()));
-            } else {
-                self.parked_deadline = earlier(self.parked_deadline, parked.request.deadline);
-                self.parked.push_back(parked);
-            }
-        }
-    }
-
     fn end_if_unused(&mut self, now: Instant) {
         let waited_for = |flight: &Flight<W>| matches!(flight.owner, Owner::User(_));
         if self.closing {
@@ -524,8 +477,9 @@ impl<W: Waiter> Machine<W> {
         match next {
             Next::Request(segments, pending) => {
                 self.transmit.push_back(segments);
-                let owner = Owner::Handshake;
-                self.expect(Flight { owner, pending, timeout: Duration::MAX, deadline: None }, now);
+                let (owner, read) = (Owner::Handshake, (|_| Ok(0)) as ReadThrottle);
+                let timeout = Duration::MAX;
+                self.expect(Flight { owner, pending, read, timeout, deadline: None }, now);
             }
             Next::Raw(token) => self.transmit.push_back(Segments::framed(token.into_bytes())),
             Next::Begin => self.outputs.push_back(Output::Begin),
@@ -574,8 +528,8 @@ impl<W: Waiter> Machine<W> {
         for waiter in flights.chain(std::mem::take(&mut self.sent)) {
             self.outputs.push_back(Output::Failed(waiter, lost(&why).maybe_done()));
         }
-        for parked in std::mem::take(&mut self.parked) {
-            self.outputs.push_back(Output::Failed(parked.waiter, lost(&why)));
+        while let Some((waiter, _)) = self.parked.pop() {
+            self.outputs.push_back(Output::Failed(waiter, lost(&why)));
         }
         self.outputs.push_back(Output::Dead { why, old });
     }

@@ -12,6 +12,7 @@ mod driver;
 mod handshake;
 mod machine;
 mod outbox;
+mod parked;
 mod pool;
 mod reconnect;
 pub mod sasl;

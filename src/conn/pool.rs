@@ -284,12 +284,12 @@ impl State {
 
     /// The connection by which the cluster was found serves the first use that wants one to its broker, if
     /// it has nothing to do: the first record need not wait for another. Uses still share none; what is
-    /// general gets a new one when it next wants one. Fetches and joins wait long at the broker, and who was
+    /// general gets a new one when it next wants one. Fetches, joins and changes wait long at the broker, and who was
     /// given the connection a moment ago must not come to stand behind one: they get none that was another's.
     fn take_over(&mut self, target: Target, lane: Lane) -> Option<Connection> {
         let (from, to) = ((target, Lane::FIRST), (target, lane));
         let (connection, _) = self.slots.get(&from)?.current.as_ref()?;
-        let waits_long = matches!(lane.kind, Use::Fetch | Use::Group);
+        let waits_long = matches!(lane.kind, Use::Fetch | Use::Group | Use::Admin);
         if waits_long || self.slots.contains_key(&to) || !connection.is_spare() {
             return None;
         }

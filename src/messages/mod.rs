@@ -126,9 +126,7 @@ pub mod snapshot_header_record;
 #[cfg(feature = "protocol")]
 pub mod stop_replica;
 pub mod streams_group_describe;
-#[cfg(feature = "protocol")]
 pub mod streams_group_heartbeat;
-#[cfg(feature = "protocol")]
 pub mod streams_group_topology_description_update;
 pub mod sync_group;
 pub mod txn_offset_commit;

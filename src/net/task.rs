@@ -38,6 +38,15 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
         .map_err(|e| Error::internal("work in the background died").because(e))
 }
 
+/// Does work that takes the processor for long where it holds nobody up, and waits for nothing. Without a
+/// runtime it is done at once.
+pub(crate) fn aside(work: impl FnOnce() + Send + 'static) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(work)),
+        Err(_) => work(),
+    }
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();

@@ -11,7 +11,7 @@ use crate::wire::ApiKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Use {
-    /// Metadata, coordinators and administration.
+    /// Metadata, coordinators, and all that has no connection of its own.
     General,
     /// Produce requests.
     Produce,
@@ -19,6 +19,8 @@ pub enum Use {
     Fetch,
     /// Group membership, where joining waits for other members.
     Group,
+    /// What changes the cluster or what it holds: the broker waits for the controller, or for other brokers.
+    Admin,
 }
 
 /// What a coordinator coordinates.

@@ -2,7 +2,8 @@
 //!
 //! One request is in flight at most. It starts when somebody wants a topic that was not asked for yet,
 //! when an error says that something has moved, or at an age; and never sooner after the last one than a
-//! backoff that grows while requests fail or bring nothing new. Who is asked: the known broker with the
+//! backoff that grows while requests fail or bring nothing new. An error that comes while a request is in
+//! flight may be newer than its answer, so that another refresh follows. Who is asked: the known broker with the
 //! least to do; after a failure another one; when no known broker answers, or none has for five minutes,
 //! the bootstrap addresses again (KIP-899, KIP-1102).
 
@@ -74,6 +75,15 @@ enum Search {
     Bootstrap { left: usize },
 }
 
+/// What was asked whom.
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    ticket: u64,
+    target: Target,
+    /// All that is wanted, and not only what is new.
+    full: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Machine {
     config: Config,
@@ -84,10 +94,13 @@ pub(crate) struct Machine {
     /// Those of them that were never asked for, and since when they are wanted.
     added: BTreeMap<TopicKey, Instant>,
     all: bool,
-    /// Since when a refresh is asked for: something has moved, or nothing was ever known.
+    /// Since when a refresh is asked for that was not sent yet: something has moved, or nothing was ever known.
     asked: Option<Instant>,
-    in_flight: Option<(u64, Target)>,
+    in_flight: Option<Flight>,
     tickets: u64,
+    /// Refreshes of all that is wanted that were sent, and how many of them have ended, well or not.
+    sent: u64,
+    refreshed: u64,
     /// Requests that have ended, well or not.
     rounds: u64,
     /// In a row, since the last success.
@@ -123,6 +136,8 @@ impl Machine {
             asked: None,
             in_flight: None,
             tickets: 0,
+            sent: 0,
+            refreshed: 0,
             rounds: 0,
             failures: 0,
             futile: 0,
@@ -165,9 +180,21 @@ impl Machine {
         self.error.as_ref().filter(|error| tried && !error.is_retriable())
     }
 
-    /// How many requests have ended. Whoever asked for a refresh waits until this has risen.
+    /// How many requests have ended. Whoever waits for something to change looks again when this has risen.
     pub(crate) fn rounds(&self) -> u64 {
         self.rounds
+    }
+
+    /// How many refreshes have ended. Whoever must have what is true from now on asks by
+    /// [`handle_stale`](Self::handle_stale), and waits until this is [`next_refresh`](Self::next_refresh).
+    pub(crate) fn refreshed(&self) -> u64 {
+        self.refreshed
+    }
+
+    /// The number of the first refresh that is not sent yet. One that is in flight may have been answered
+    /// before what the caller has seen.
+    pub(crate) fn next_refresh(&self) -> u64 {
+        self.sent + 1
     }
 
     /// Somebody uses that topic. Wanted is it from now on until it was not used for `max_idle`.
@@ -191,9 +218,17 @@ impl Machine {
         }
     }
 
-    /// Something has moved, as an error says; or it is to be found out who is there at all.
+    /// Something has moved, as an error says. A request in flight may be too old to know of it.
     pub(crate) fn handle_stale(&mut self, now: Instant) {
         self.asked.get_or_insert(now);
+    }
+
+    /// Somebody waits for what is not known, and looks again when a request ends: the one in flight may
+    /// bring it.
+    pub(crate) fn handle_lacking(&mut self, now: Instant) {
+        if self.in_flight.is_none() {
+            self.handle_stale(now);
+        }
     }
 
     /// A broker says that what the client knows is of another time (KIP-1102).
@@ -232,9 +267,7 @@ impl Machine {
 
     /// The request of that ticket was answered.
     pub(crate) fn handle_answer(&mut self, ticket: u64, mut indexed: Indexed, now: Instant) {
-        if !self.end(ticket) {
-            return;
-        }
+        let Some(flight) = self.end(ticket) else { return };
         indexed.snapshot.version = self.snapshot.version;
         let changed = indexed.snapshot != *self.snapshot;
         if changed {
@@ -244,26 +277,26 @@ impl Machine {
         if let Some((next, _)) = apply(&self.snapshot, &late) {
             self.take(next, 0);
         }
-        (self.failures, self.trying, self.asked) = (0, None, None);
+        (self.failures, self.trying) = (0, None);
         (self.search, self.error) = (Search::Known, None);
         self.failed.clear();
         self.futile = if changed { 0 } else { self.futile.saturating_add(1) };
-        self.updated = Some(now);
+        // New topics alone make the others no younger.
+        if flight.full || self.updated.is_none() {
+            self.updated = Some(now);
+        }
         self.not_before = Some(now + self.config.backoff.after(self.futile.max(1), &mut self.dice));
     }
 
     /// The request of that ticket failed, or its answer was of no use.
     pub(crate) fn handle_failure(&mut self, ticket: u64, error: &Error, now: Instant) {
-        let target = self.in_flight.map(|(_, target)| target);
-        if !self.end(ticket) {
-            return;
-        }
+        let Some(flight) = self.end(ticket) else { return };
         self.late = Hints::default();
         self.handle_stale(now);
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now + self.config.backoff.after(self.failures, &mut self.dice));
-        match (target, self.search) {
-            (Some(Target::Broker(id)), _) => {
+        match (flight.target, self.search) {
+            (Target::Broker(id), _) => {
                 self.failed.insert(id);
             }
             (_, Search::Bootstrap { left }) => match left.saturating_sub(1) {
@@ -308,8 +341,14 @@ impl Machine {
             self.enter_bootstrap("no metadata for too long");
         }
         let target = self.target(load);
+        let full = !matches!(scope, Scope::Added(_));
+        if full {
+            // Who asks from now on asks for the next one.
+            self.asked = None;
+            self.sent += 1;
+        }
         self.tickets += 1;
-        self.in_flight = Some((self.tickets, target));
+        self.in_flight = Some(Flight { ticket: self.tickets, target, full });
         Some(Ask { ticket: self.tickets, target, scope, base: Arc::clone(&self.snapshot) })
     }
 
@@ -359,14 +398,14 @@ impl Machine {
         self.not_before.map_or(at, |not_before| at.max(not_before))
     }
 
-    /// Whether it is that ticket's request that is in flight; it is not any more.
-    fn end(&mut self, ticket: u64) -> bool {
-        let ended = self.in_flight.is_some_and(|(mine, _)| mine == ticket);
-        if ended {
-            self.in_flight = None;
-            self.rounds += 1;
+    /// The request of that ticket, if it is in flight; it is not any more.
+    fn end(&mut self, ticket: u64) -> Option<Flight> {
+        let flight = self.in_flight.take_if(|flight| flight.ticket == ticket)?;
+        self.rounds += 1;
+        if flight.full {
+            self.refreshed = self.sent;
         }
-        ended
+        Some(flight)
     }
 
     fn take(&mut self, mut next: Snapshot, rejected: usize) {

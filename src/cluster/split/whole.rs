@@ -14,7 +14,8 @@ use crate::messages::{
     describe_user_scram_credentials, elect_leaders, end_txn, expire_delegation_token, find_coordinator,
     get_telemetry_subscriptions, heartbeat, init_producer_id, join_group, leave_group, list_config_resources,
     list_partition_reassignments, metadata, offset_commit, offset_delete, push_telemetry, remove_raft_voter,
-    renew_delegation_token, share_group_heartbeat, sync_group, txn_offset_commit, unregister_broker,
+    renew_delegation_token, share_group_heartbeat, streams_group_heartbeat,
+    streams_group_topology_description_update, sync_group, txn_offset_commit, unregister_broker,
     unregister_controller, update_features,
 };
 use crate::observe::Lookup;
@@ -80,6 +81,8 @@ whole! {
         items |r| r.members.iter().map(|member| member.error_code);
     consumer_group_heartbeat::ConsumerGroupHeartbeatRequest, to Group of group_id;
     share_group_heartbeat::ShareGroupHeartbeatRequest, to Group of group_id;
+    streams_group_heartbeat::StreamsGroupHeartbeatRequest, to Group of group_id;
+    streams_group_topology_description_update::StreamsGroupTopologyDescriptionUpdateRequest, to Group of group_id;
     offset_commit::OffsetCommitRequest, to Group of group_id,
         items |r| r.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code), {
         fn versions(&self) -> RangeInclusive<i16> {

@@ -39,6 +39,10 @@ pub(super) enum Fault {
     Cut,
     /// No answer comes.
     Silence,
+    /// The broker holds it for so long, and what comes after it by the same connection too.
+    Held(Duration),
+    /// The answer is a second on its way.
+    Late,
     /// What handles the answer panics.
     Panic,
     /// The broker does not accept who we are.
@@ -58,6 +62,8 @@ pub(super) struct World {
     /// For each topic the leader and the epoch of its partitions.
     pub(super) topics: BTreeMap<String, Vec<(i32, i32)>>,
     pub(super) groups: BTreeMap<String, i32>,
+    /// Each connection: whose turn it is there.
+    lines: BTreeMap<(i32, Lane), Arc<tokio::sync::Mutex<()>>>,
     pub(super) faults: BTreeMap<(i32, ApiKey), VecDeque<Fault>>,
     pub(super) versions: BTreeMap<ApiKey, RangeInclusive<i16>>,
     /// Each request that reached a broker.
@@ -100,7 +106,7 @@ impl Fake {
 impl Brokers for Fake {
     type Link = Wire;
 
-    async fn connection(&self, to: Target, _lane: Lane) -> Result<Wire> {
+    async fn connection(&self, to: Target, lane: Lane) -> Result<Wire> {
         let broker = {
             let world = self.world();
             match to {
@@ -110,8 +116,10 @@ impl Brokers for Fake {
             }
         };
         tokio::time::sleep(LATENCY).await;
-        if self.world().up.contains(&broker) {
-            return Ok(Wire { fake: self.clone(), broker });
+        let mut world = self.world();
+        if world.up.contains(&broker) {
+            let line = Arc::clone(world.lines.entry((broker, lane)).or_default());
+            return Ok(Wire { fake: self.clone(), broker, line });
         }
         Err(Error::io("connection refused"))
     }
@@ -136,6 +144,7 @@ impl Brokers for Fake {
 pub(super) struct Wire {
     fake: Fake,
     broker: i32,
+    line: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Link for Wire {
@@ -147,6 +156,8 @@ impl Link for Wire {
     async fn call<R: Routed>(&self, request: &R, version: i16, deadline: Instant) -> Result<R::Response> {
         crate::wire::Message::to_bytes(request, version)?;
         tokio::time::sleep(LATENCY).await;
+        // A broker answers the requests of one connection in their order.
+        let turn = self.line.lock().await;
         let fault = {
             let mut world = self.fake.world();
             if !world.up.contains(&self.broker) {
@@ -165,13 +176,20 @@ impl Link for Wire {
             Some(Fault::Another) => return Err(Error::broker_said(ErrorCode::REBOOTSTRAP_REQUIRED, "")),
             Some(Fault::Panic) => panic!("planted"),
             Some(Fault::Silence) => {
+                // As if it were alone on its connection.
+                drop(turn);
                 clock::sleep_until(deadline).await;
                 return Err(Error::timeout("no answer").maybe_done());
             }
-            None => {}
+            Some(Fault::Held(time)) => tokio::time::sleep(time).await,
+            Some(Fault::Late) | None => {}
         }
         let answer = self.fake.world().answer(self.broker, request, version);
-        Ok(*answer.downcast::<R::Response>().expect("an answer of its type"))
+        let answer = *answer.downcast::<R::Response>().expect("an answer of its type");
+        if matches!(fault, Some(Fault::Late)) {
+            tokio::time::sleep(1000 * LATENCY).await;
+        }
+        Ok(answer)
     }
 }
 

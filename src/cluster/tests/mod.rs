@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use self::fake::{Fake, Fault};
 use super::driver::Cluster;
+use super::metadata::Leader;
 use super::split::Routed as _;
 use super::{Config, Options};
 use crate::messages::create_topics::CreateTopicsRequest;
@@ -111,6 +112,27 @@ async fn a_leader_that_moved_is_found_with_one_refresh() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refresh_says_what_is_true_when_it_was_asked_for() {
+    let fake = Fake::new();
+    let cluster = cluster(&fake);
+    ask(&cluster, "a", &[0]).await.unwrap();
+    tokio::time::sleep(2 * SECOND).await;
+    (1..=3).for_each(|id| fake.fail(id, ApiKey::METADATA, &[Fault::Late]));
+    let first = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { cluster.refresh(clock::now() + 5 * SECOND).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    fake.world().faults.clear();
+    // The broker has answered, and the answer is on its way.
+    fake.world().topics.get_mut("a").unwrap()[0] = (3, 1);
+    let second = cluster.refresh(clock::now() + 5 * SECOND).await.unwrap();
+    assert_eq!(second.leader(&"a".into(), 0), Leader::Known { broker: 3, epoch: 1 });
+    let first = first.await.unwrap().unwrap();
+    assert_eq!(first.leader(&"a".into(), 0), Leader::Known { broker: 1, epoch: 0 });
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_topic_with_name_and_id_is_found_where_brokers_know_no_ids() {
     let fake = Fake::new();
     fake.world().versions.insert(ApiKey::METADATA, 0..=9);
@@ -139,6 +161,30 @@ fn what_waits_at_the_broker_says_how_long() {
     };
     assert_eq!((join(300_000).held(), join(-1).held()), (ms(300_000), ms(45_000)));
     assert_eq!(ListGroupsRequest::default().held(), ms(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn m11_what_waits_for_the_controller_holds_up_no_look_up() {
+    let fake = Fake::new();
+    let cluster = cluster(&fake);
+    cluster.connect().await.unwrap();
+    // All that there is to ask.
+    fake.world().up = [1].into();
+    cluster.refresh(clock::now() + SECOND).await.unwrap();
+    fake.fail(1, ApiKey::CREATE_TOPICS, &[Fault::Held(20 * SECOND)]);
+    let started = clock::now();
+    let creating = tokio::spawn({
+        let cluster = cluster.clone();
+        let request = CreateTopicsRequest { timeout_ms: 20_000, ..CreateTopicsRequest::default() };
+        async move { cluster.request(request, &Options::default()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(fake.count(ApiKey::CREATE_TOPICS), 1);
+    cluster.refresh(clock::now() + SECOND).await.unwrap();
+    cluster.request(ListGroupsRequest::default(), &Options::default()).await.unwrap();
+    assert!(clock::now() - started < SECOND && !creating.is_finished());
+    creating.await.unwrap().unwrap();
+    assert!(clock::now() - started >= 20 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]

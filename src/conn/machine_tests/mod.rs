@@ -64,6 +64,8 @@ struct Bed {
     total: usize,
     /// `Answered` and `Failed` by who asked, and whether it says that it may have happened.
     done: Vec<(i32, Option<Error>)>,
+    /// The throttle times of answers that nobody waits for.
+    unclaimed: Vec<i32>,
     begin: usize,
     respond: Vec<Bytes>,
     authenticated: Vec<bool>,
@@ -84,6 +86,7 @@ impl Bed {
             sent: VecDeque::new(),
             total: 0,
             done: Vec::new(),
+            unclaimed: Vec::new(),
             begin: 0,
             respond: Vec::new(),
             authenticated: Vec::new(),
@@ -131,7 +134,8 @@ impl Bed {
         while let Some(output) = self.machine.poll_output() {
             assert!(self.dead.is_none(), "nothing comes after the end");
             match output {
-                Output::Answered(who, answer) => {
+                Output::Answered(None, answer, read) => self.unclaimed.push(read(&answer).unwrap()),
+                Output::Answered(Some(who), answer, _) => {
                     let body = answer.decode::<MetadataRequest>().unwrap();
                     assert_eq!(body.throttle_time_ms, who.id, "the answer is for the one who asked");
                     self.done.push((who.id, None));
@@ -188,7 +192,8 @@ impl Bed {
         self.ids += 1;
         let (id, request) = (self.ids, MetadataRequest::default());
         let segments = encode_request(&request, 12, id, Some(&"weir".into())).unwrap();
-        let pending = Some(Pending::to::<MetadataRequest>(id, 12));
+        let read: ReadThrottle = |answer| Ok(answer.decode::<MetadataRequest>()?.throttle_time_ms);
+        let pending = Some((Pending::to::<MetadataRequest>(id, 12), read));
         self.submit_prepared(id, Prepared { segments, pending, timeout, deadline })
     }
 

@@ -106,7 +106,11 @@ fn a_callers_deadline_abandons_its_request_alone() {
     assert!(bed.done.iter().all(|(_, error)| error.as_ref().unwrap().is_timeout()));
     bed.answer_anyone();
     bed.answer();
-    assert_eq!(bed.answered(), [2]);
+    assert_eq!(
+        (bed.answered(), &bed.unclaimed[..]),
+        (vec![2], &[700][..]),
+        "it is read for its throttle time"
+    );
     assert!(bed.dead.is_none());
     let (_, refused) = bed.submit_with(SEC, Some(bed.now));
     assert!(refused.unwrap().is_timeout(), "no time is left");
@@ -116,7 +120,7 @@ fn a_callers_deadline_abandons_its_request_alone() {
 impl Bed {
     /// An answer to one who has gone.
     fn answer_anyone(&mut self) {
-        self.respond::<MetadataRequest>(&MetadataResponse::default());
+        self.respond::<MetadataRequest>(&MetadataResponse { throttle_time_ms: 700, ..Default::default() });
     }
 }
 
@@ -182,6 +186,38 @@ fn the_limits_of_in_flight_and_parked_hold() {
         bed.answer();
     }
     assert_eq!(bed.answered(), [1, 2, 3, 4, 5, 7]);
+}
+
+#[test]
+fn what_is_parked_is_bounded_in_bytes() {
+    let one = encode_request(&MetadataRequest::default(), 12, 1, Some(&"weir".into())).unwrap().len();
+    let config = Config { in_flight_max: 1, parked_bytes_max: 2 * one, ..Config::default() };
+    let mut bed = Bed::ready(config.clone());
+    let large = |bed: &mut Bed, id| {
+        let segments = Segments::framed(Bytes::from(vec![0; 10 * one]));
+        bed.submit_prepared(id, Prepared { segments, pending: None, timeout: SEC, deadline: None })
+    };
+    for _ in 0..2 {
+        bed.submit();
+    }
+    let (_, refused) = large(&mut bed, 100);
+    assert!(refused.as_ref().unwrap().is_limit() && !refused.unwrap().may_have_happened());
+    let (gone, _) = bed.submit_with(SEC, None);
+    assert!(bed.submit_with(SEC, None).1.unwrap().is_limit());
+    gone.gone.store(true, Relaxed);
+    assert!(bed.submit_with(SEC, Some(bed.now + SEC)).1.is_none(), "the room of one who has gone is free");
+    bed.advance(SEC);
+    assert!(bed.submit_with(SEC, None).1.is_none(), "so is that of one who has no time left");
+    for _ in 0..3 {
+        bed.answer();
+    }
+    assert_eq!(bed.machine.load(), 0);
+    // One that is larger than all the room waits alone.
+    bed.submit();
+    assert!(large(&mut bed, 101).1.is_none());
+    assert!(bed.submit_with(SEC, None).1.unwrap().is_limit());
+    bed.answer();
+    assert_eq!(bed.machine.load(), 0, "all that it took is given back");
 }
 
 #[test]

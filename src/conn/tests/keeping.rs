@@ -248,7 +248,7 @@ async fn m11_a_fetch_that_is_held_delays_no_other_request() {
         tokio::spawn(async move { fetching.call(&FetchRequest::default(), 11, Patience::default()).await });
     tokio::time::sleep(MS).await;
     assert_eq!(pool.load(THERE), Some(1));
-    for kind in [Use::General, Use::Group, Use::Produce] {
+    for kind in [Use::General, Use::Group, Use::Produce, Use::Admin] {
         reach(&pool, kind).await.unwrap();
     }
     // Nor another's fetch, if that has a number of its own.
@@ -257,7 +257,7 @@ async fn m11_a_fetch_that_is_held_delays_no_other_request() {
     assert!(elapsed(start) < SEC);
     held.await.unwrap().unwrap();
     assert!(elapsed(start) >= 20 * SEC);
-    assert_eq!(brokers.count(), 5, "one for each use, made when it was wanted");
+    assert_eq!(brokers.count(), 6, "one for each use, made when it was wanted");
 }
 
 #[tokio::test(start_paused = true)]
@@ -284,6 +284,49 @@ async fn p21_an_answer_that_asks_for_quiet_is_obeyed() {
         connection.call(&MetadataRequest::default(), 5, Patience::default()).await.unwrap();
     }
     assert!(elapsed(start) < SEC);
+}
+
+/// Asks a broker that answers after two seconds and wants quiet then; gives how long the next one waits.
+async fn quiet_after<F: Future<Output = ()>>(give_up: impl FnOnce(Connection) -> F) -> Duration {
+    let brokers = Brokers::new(|_, stream| async move {
+        let mut peer = Peer::new(stream);
+        peer.tell_versions().await;
+        while let Some(asked) = peer.next().await {
+            tokio::time::sleep(2 * SEC).await;
+            let response = MetadataResponse { throttle_time_ms: 45_000, ..Default::default() };
+            peer.answer::<MetadataRequest>(&asked, &response).await;
+        }
+    });
+    let pool = brokers.pool(Config::default()).await;
+    let connection = pool.connection(THERE, Use::General).await.unwrap();
+    let start = clock::now();
+    give_up(connection.clone()).await;
+    tokio::time::sleep(3 * SEC - elapsed(start)).await;
+    ask(&connection).await.unwrap();
+    elapsed(start)
+}
+
+#[tokio::test(start_paused = true)]
+async fn p21_an_answer_whose_asker_has_gone_is_obeyed_too() {
+    // He had a deadline; he went before the answer came; he went and had not looked at it.
+    let overdue = quiet_after(|connection| async move {
+        let patience = Patience { deadline: Some(clock::now() + SEC), ..Patience::default() };
+        let error = connection.call(&MetadataRequest::default(), 12, patience).await.unwrap_err();
+        assert!(error.is_timeout(), "{error}");
+    });
+    let gone = quiet_after(|connection| async move {
+        assert!(tokio::time::timeout(SEC, ask(&connection)).await.is_err());
+    });
+    let blind = quiet_after(|connection| async move {
+        let mut asking: BoxFuture<'_, _> = Box::pin(ask(&connection));
+        assert!(asking.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+        tokio::time::sleep(3 * SEC).await;
+        drop(asking);
+    });
+    for (name, time) in [("overdue", overdue.await), ("gone", gone.await), ("blind", blind.await)] {
+        // Two seconds to the first answer, or three, and two to the second.
+        assert!(time >= 49 * SEC && time <= 50 * SEC, "{name}: {time:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -378,14 +421,14 @@ async fn a_bootstrap_connection_serves_the_first_use_of_its_broker_and_no_other(
     let produce = pool.connection(there, Use::Produce).await.unwrap();
     assert!(Arc::ptr_eq(&first.0, &produce.0));
     let mut all = vec![produce];
-    for kind in [Use::General, Use::Fetch, Use::Group, Use::Produce] {
+    for kind in [Use::Admin, Use::General, Use::Fetch, Use::Group, Use::Produce] {
         let connection = pool.connection(there, kind).await.unwrap();
         ask(&connection).await.unwrap();
         let shared = all.iter().any(|other| Arc::ptr_eq(&other.0, &connection.0));
         assert_eq!(shared, kind == Use::Produce, "{kind:?}");
         all.push(connection);
     }
-    assert_eq!(brokers.count(), 4);
+    assert_eq!(brokers.count(), 5);
     pool.set_brokers(BTreeMap::from([(7, "elsewhere:9092".parse().unwrap())]), None);
     assert!(all.iter().all(|connection| !connection.is_open()), "all are let go when the broker moves");
 }

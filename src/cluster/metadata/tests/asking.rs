@@ -130,6 +130,84 @@ fn m10_errors_that_bring_nothing_new_slow_refreshes_down() {
 }
 
 #[test]
+fn an_error_seen_while_a_refresh_is_in_flight_has_one_of_its_own() {
+    let mut bench = Bench::settled();
+    bench.machine.handle_stale(bench.now);
+    let first = bench.ask().unwrap();
+    assert_eq!(bench.machine.next_refresh(), 2, "the one in flight may know nothing of it");
+    for _ in 0..100 {
+        bench.machine.handle_stale(bench.now);
+        assert!(bench.ask().is_none() && bench.machine.poll_timeout().is_none(), "one in flight");
+    }
+    bench.answer(&first, vec![topic("a", id(1), &[(0, 2, 6)])]);
+    assert_eq!(bench.machine.refreshed(), 1);
+    assert!(bench.ask().is_none(), "not before the backoff");
+    let began = bench.now;
+    let second = bench.next();
+    assert!(bench.now - began >= 80 * MS && bench.now - began <= 120 * MS, "{:?}", bench.now - began);
+    assert_eq!(second.scope, Scope::Wanted(vec!["a".into()]));
+    bench.answer(&second, vec![topic("a", id(1), &[(0, 2, 6)])]);
+    assert_eq!(bench.machine.refreshed(), 2);
+    // A hundred errors were one refresh more, and no other comes before the age.
+    let quiet = bench.machine.poll_timeout().unwrap() - bench.now;
+    assert!(quiet > 290 * SECOND, "{quiet:?}");
+}
+
+#[test]
+fn who_waits_for_what_is_in_flight_asks_for_nothing_more() {
+    let mut bench = Bench::new(1);
+    bench.machine.handle_lacking(bench.now);
+    let ask = bench.ask().unwrap();
+    for _ in 0..100 {
+        bench.machine.handle_lacking(bench.now);
+    }
+    bench.answer(&ask, vec![]);
+    assert!(bench.machine.poll_timeout().is_none_or(|at| at > bench.now + 290 * SECOND));
+    // It was not in the answer.
+    bench.machine.handle_lacking(bench.now);
+    assert!(bench.next().scope == Scope::Wanted(vec![]) && bench.now.elapsed() < SECOND);
+}
+
+#[test]
+fn new_topics_are_no_refresh_of_the_others() {
+    let mut bench = Bench::settled();
+    bench.machine.handle_stale(bench.now);
+    let ask = bench.ask().unwrap();
+    bench.answer(&ask, vec![topic("a", id(1), &[(0, 1, 5)])]);
+    // Held by the backoff, while a new topic is not.
+    bench.machine.handle_stale(bench.now);
+    let number = bench.machine.next_refresh();
+    bench.want("b");
+    let ask = bench.ask().unwrap();
+    assert_eq!(ask.scope, Scope::Added(vec!["b".into()]));
+    bench.answer(&ask, vec![topic("b", id(2), &[(0, 1, 5)])]);
+    assert!(bench.machine.refreshed() < number);
+    let ask = bench.next();
+    assert_eq!(ask.scope, Scope::Wanted(vec!["a".into(), "b".into()]));
+    bench.answer(&ask, vec![topic("a", id(1), &[(0, 1, 5)]), topic("b", id(2), &[(0, 1, 5)])]);
+    assert_eq!(bench.machine.refreshed(), number);
+    // Nor do they make the others younger.
+    bench.now += 200 * SECOND;
+    bench.want("c");
+    let ask = bench.ask().unwrap();
+    bench.answer(&ask, vec![topic("c", id(3), &[(0, 1, 5)])]);
+    bench.now += 101 * SECOND;
+    assert!(matches!(bench.ask().unwrap().scope, Scope::Wanted(_)));
+}
+
+#[test]
+fn a_refresh_that_fails_stays_asked_for() {
+    let mut bench = Bench::settled();
+    bench.machine.handle_stale(bench.now);
+    let ask = bench.ask().unwrap();
+    bench.fail(&ask);
+    assert_eq!(bench.machine.refreshed(), 1, "it was tried");
+    let ask = bench.next();
+    bench.answer(&ask, vec![topic("a", id(1), &[(0, 1, 5)])]);
+    assert_eq!((bench.machine.refreshed(), bench.machine.error().is_none()), (2, true));
+}
+
+#[test]
 fn m03_after_a_failure_another_broker_is_asked() {
     let mut bench = Bench::settled();
     bench.machine.handle_stale(bench.now);

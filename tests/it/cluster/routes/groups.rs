@@ -30,6 +30,8 @@ use weir::protocol::share_fetch::{FetchPartition, FetchTopic, ShareFetchRequest}
 use weir::protocol::share_group_describe::ShareGroupDescribeRequest;
 use weir::protocol::share_group_heartbeat::ShareGroupHeartbeatRequest;
 use weir::protocol::streams_group_describe::StreamsGroupDescribeRequest;
+use weir::protocol::streams_group_heartbeat::{StreamsGroupHeartbeatRequest, Subtopology, Topology};
+use weir::protocol::streams_group_topology_description_update::StreamsGroupTopologyDescriptionUpdateRequest;
 use weir::protocol::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use weir::protocol::{ApiKey, Str};
 
@@ -40,6 +42,7 @@ pub(super) const NONE: &str = "routes-none";
 
 const CLASSIC: &str = "routes-classic";
 const CONSUMER: &str = "routes-consumer";
+const STREAMS: &str = "routes-streams";
 const SHARE: &str = "routes-share";
 /// Nobody fetches in this one, so that no broker holds on to the offsets that are altered and deleted.
 const SHARE_OFFSETS: &str = "routes-share-offsets";
@@ -167,8 +170,46 @@ pub(super) async fn consumer(tour: &mut Tour<'_>) {
     let request = ConsumerGroupDescribeRequest { group_ids, ..Default::default() };
     tour.ask(request, &[ErrorCode::GROUP_ID_NOT_FOUND]).await;
     tour.ask(beat(-1), &[]).await;
-    let request = StreamsGroupDescribeRequest { group_ids: vec![NONE.into()], ..Default::default() };
+}
+
+/// A member of a streams group (KIP-1071), and what it tells of its topology (KIP-1331).
+pub(super) async fn streams(tour: &mut Tour<'_>) {
+    let subtopology = Subtopology {
+        subtopology_id: "0".into(),
+        source_topics: vec![Ground::TOPIC.into()],
+        ..Default::default()
+    };
+    let joins = StreamsGroupHeartbeatRequest {
+        group_id: STREAMS.into(),
+        member_id: MEMBER.into(),
+        rebalance_timeout_ms: 30_000,
+        topology: Some(Topology { epoch: 1, subtopologies: vec![subtopology], ..Default::default() }),
+        active_tasks: Some(Vec::new()),
+        standby_tasks: Some(Vec::new()),
+        warmup_tasks: Some(Vec::new()),
+        process_id: Some(MEMBER.into()),
+        client_tags: Some(Vec::new()),
+        ..Default::default()
+    };
+    let leaves = StreamsGroupHeartbeatRequest {
+        member_epoch: -1,
+        rebalance_timeout_ms: -1,
+        topology: None,
+        ..joins.clone()
+    };
+    tour.ask(joins, &[]).await;
+    let group_ids = vec![STREAMS.into(), NONE.into()];
+    let request = StreamsGroupDescribeRequest { group_ids, ..Default::default() };
     tour.ask(request, &[ErrorCode::GROUP_ID_NOT_FOUND]).await;
+    let request = StreamsGroupTopologyDescriptionUpdateRequest {
+        group_id: STREAMS.into(),
+        member_id: MEMBER.into(),
+        topology_epoch: 1,
+        ..Default::default()
+    };
+    // What it is told is kept by a plugin, of which Kafka comes with none.
+    tour.ask(request, &[ErrorCode::UNSUPPORTED_VERSION]).await;
+    tour.ask(leaves, &[]).await;
 }
 
 /// A member of a share group (KIP-932), what it fetches, and the group's offsets (KIP-1103).

@@ -35,9 +35,9 @@ const LISTENER: Listener = Listener::sasl(Mechanism::Plain);
 /// What the connections ask by themselves.
 const BY_CONNECTIONS: [ApiKey; 2] = [ApiKey::SASL_HANDSHAKE, ApiKey::SASL_AUTHENTICATE];
 
-/// What brokers and controllers say to each other, and what KIP-1071's clients alone say.
-const NOT_OURS: [i16; 24] =
-    [4, 5, 6, 7, 52, 53, 54, 56, 58, 59, 62, 63, 67, 70, 73, 82, 83, 84, 85, 86, 87, 88, 93, 95];
+/// What brokers and controllers say to each other.
+const NOT_OURS: [i16; 22] =
+    [4, 5, 6, 7, 52, 53, 54, 56, 58, 59, 62, 63, 67, 70, 73, 82, 83, 84, 85, 86, 87, 95];
 
 fn ours() -> impl Iterator<Item = ApiKey> {
     (0..1000).map(ApiKey).filter(|api| api.name().is_some() && !NOT_OURS.contains(&api.0))
@@ -55,6 +55,7 @@ async fn round(tour: &mut Tour<'_>) {
     groups::classic(tour).await;
     groups::consumer(tour).await;
     groups::share(tour).await;
+    groups::streams(tour).await;
     transactions::ask(tour).await;
     control::topics(tour).await;
     control::configs(tour).await;
