@@ -1,12 +1,13 @@
 //! A request on its way: resolved, taken apart, sent, judged, sent again where that helps, put together.
 
 use std::cell::LazyCell;
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
+
+use smallvec::SmallVec;
 
 use super::brokers::{Brokers, Link};
 use super::driver::{Cluster, State, connect};
@@ -105,40 +106,70 @@ impl<P: Brokers> Cluster<P> {
     /// Why no part of it was answered; [`may_have_happened`](Error::may_have_happened) tells whether it may
     /// have been done all the same. An item of which only some others were answered is told in the answer.
     pub(crate) async fn request<R: Routed>(&self, request: R, options: &Options) -> Result<R::Response> {
-        gather(self.parts(request, options).await?)
+        let route = route_of::<R>(options)?;
+        let deadline = self.deadline(options);
+        // Mostly all of it goes to one broker, which answers it, and nothing is taken apart.
+        let Some(target) = self.spot(&request, options) else {
+            let piece = Piece::new(request, options.target);
+            return gather(Box::pin(self.go_on(piece, None, route, options, deadline)).await);
+        };
+        let mut result = self.attempt(target, &request, options, deadline).await;
+        if let Ok(response) = &mut result
+            && judge::<R>(response, route).0 == Verdict::Answer
+            && route != Route::Same
+        {
+            request.complete(response);
+            return result;
+        }
+        let piece = Piece::new(request, options.target);
+        gather(Box::pin(self.go_on(piece, Some((target, result)), route, options, deadline)).await)
     }
 
     /// As [`request`](Self::request), with what each broker said by itself. There is one part at least.
     pub(crate) async fn parts<R: Routed>(&self, request: R, options: &Options) -> Result<Vec<Part<R>>> {
-        let Some(route) = Route::of(R::KEY).filter(|route| *route != Route::Connection) else {
-            return Err(Error::invalid(format!("{} is not for clients to send", R::KEY)));
-        };
-        if route == Route::Named && options.target.is_none() {
-            return Err(Error::invalid(format!("{} goes to the broker that the caller names", R::KEY)));
-        }
-        let deadline = options.deadline.unwrap_or_else(|| clock::now() + self.inner.config.api_timeout);
+        let route = route_of::<R>(options)?;
+        let piece = Piece::new(request, options.target);
+        Ok(self.go_on(piece, None, route, options, self.deadline(options)).await)
+    }
+
+    fn deadline(&self, options: &Options) -> Instant {
+        options.deadline.unwrap_or_else(|| clock::now() + self.inner.config.api_timeout)
+    }
+
+    /// Brings a request to its end, from the beginning or from what a first attempt came to.
+    async fn go_on<R: Routed>(
+        &self,
+        piece: Piece<R>,
+        tried: Option<(Target, Result<R::Response>)>,
+        route: Route,
+        options: &Options,
+        deadline: Instant,
+    ) -> Vec<Part<R>> {
         let backoff = self.inner.config.metadata.backoff;
         let mut schedule = Schedule::new(backoff, self.inner.seed(), deadline);
-        let mut pieces = vec![Piece::new(request, options.target)];
+        let (mut pieces, mut results) = match tried {
+            Some((target, result)) => (Vec::new(), vec![(target, piece, result)]),
+            None => (vec![piece], Vec::new()),
+        };
         let mut done = Vec::new();
         loop {
             let mut changes = self.inner.changes();
             let (ready, mut waiting) = self.resolve(pieces, route, &mut done);
-            let sent = !ready.is_empty();
             let attempts = ready.into_iter().map(|(target, piece)| async move {
                 let result = self.attempt(target, &piece.request, options, deadline).await;
                 (target, piece, result)
             });
-            let results = join(attempts.collect()).await;
+            results.extend(join(attempts.collect()).await);
+            let sent = !results.is_empty();
             let mut next = Next { over: clock::now() >= deadline, ..Next::default() };
-            for (target, piece, result) in results {
+            for (target, piece, result) in results.drain(..) {
                 let piece = Piece { last: Some(target), ..piece };
                 let rest = self.settle(piece, result, route, options, &mut done, &mut next);
                 waiting.extend(rest);
             }
             pieces = waiting;
             if pieces.is_empty() {
-                return Ok(done);
+                return done;
             }
             let waited = match &next.error {
                 Some(_) => self.rest(&mut schedule, &next, R::KEY).await,
@@ -147,7 +178,7 @@ impl<P: Brokers> Cluster<P> {
             };
             if let Err(overdue) = waited {
                 done.extend(pieces.into_iter().map(|piece| piece.given_up(&overdue)));
-                return Ok(done);
+                return done;
             }
         }
     }
@@ -178,6 +209,49 @@ impl<P: Brokers> Cluster<P> {
         link.call(request, version, deadline).await
     }
 
+    /// Where all of a request goes, if that is known and one broker.
+    fn spot<R: Routed>(&self, request: &R, options: &Options) -> Option<Target> {
+        self.inner.with(|state, now| {
+            state.usable().ok()?;
+            let look = |view: &mut View<'_>| {
+                view.named = options.target;
+                request.spot(view)
+            };
+            match self.look(state, now, look)? {
+                Spot::At(target) => Some(target),
+                Spot::Wait | Spot::Refused(_) => None,
+            }
+        })
+    }
+
+    /// Shows somebody what is known, and sees to what he misses.
+    fn look<T>(&self, state: &mut State, now: Instant, show: impl FnOnce(&mut View<'_>) -> T) -> T {
+        let inner = &self.inner;
+        let State { metadata, coordinators, same, .. } = state;
+        let snapshot = Arc::clone(metadata.snapshot());
+        let any = LazyCell::new(|| metadata.any(&|id| inner.load(id)));
+        let mut view = View {
+            snapshot: &snapshot,
+            coordinators,
+            now,
+            any: &any,
+            same: same.filter(|id| snapshot.broker(*id).is_some()),
+            named: None,
+            topics: SmallVec::new(),
+            stale: false,
+            lacking: None,
+        };
+        let seen = show(&mut view);
+        let (wanted, stale) = (std::mem::take(&mut view.topics), view.stale);
+        for topic in wanted {
+            metadata.handle_want(topic, now);
+        }
+        if stale && !metadata.has_added() {
+            metadata.handle_lacking(now);
+        }
+        seen
+    }
+
     /// Takes pieces apart by where they go. What cannot go anywhere is done; what is not known waits.
     #[allow(clippy::type_complexity, reason = "two lists, named where it is called")]
     fn resolve<R: Routed>(
@@ -186,27 +260,12 @@ impl<P: Brokers> Cluster<P> {
         route: Route,
         done: &mut Vec<Part<R>>,
     ) -> (Vec<(Target, Piece<R>)>, Vec<Piece<R>>) {
-        let inner = &self.inner;
-        inner.with(|state, now| {
+        self.inner.with(|state, now| {
             // An error of all would hide what is done, and what may have been.
             if let Err(closed) = state.usable() {
                 done.extend(pieces.into_iter().map(|piece| piece.failed(closed.clone())));
                 return (Vec::new(), Vec::new());
             }
-            let State { metadata, coordinators, same, .. } = state;
-            let snapshot = Arc::clone(metadata.snapshot());
-            let any = LazyCell::new(|| metadata.any(&|id| inner.load(id)));
-            let mut view = View {
-                snapshot: &snapshot,
-                coordinators,
-                now,
-                any: &any,
-                same: same.filter(|id| snapshot.broker(*id).is_some()),
-                named: None,
-                topics: BTreeSet::new(),
-                stale: false,
-                lacking: None,
-            };
             let (mut ready, mut waiting) = (Vec::new(), Vec::new());
             let mut put = |spot, mut part: Piece<R>| match spot {
                 Spot::At(target) => {
@@ -217,27 +276,23 @@ impl<P: Brokers> Cluster<P> {
                 Spot::Wait => waiting.push(part),
                 Spot::Refused(code) => done.push(part.failed(refused(code))),
             };
-            for piece in pieces {
-                view.named = piece.fixed;
-                match piece.request.spot(&mut view) {
-                    Some(spot) => put(spot, piece),
-                    None => piece
-                        .request
-                        .clone()
-                        .split(&mut view)
-                        .into_iter()
-                        .for_each(|(spot, request)| put(spot, piece.with(request))),
+            let lacking = self.look(state, now, |view| {
+                for piece in pieces {
+                    view.named = piece.fixed;
+                    match piece.request.spot(view) {
+                        Some(spot) => put(spot, piece),
+                        None => piece
+                            .request
+                            .clone()
+                            .split(view)
+                            .into_iter()
+                            .for_each(|(spot, request)| put(spot, piece.with(request))),
+                    }
                 }
-            }
-            let (topics, stale, lacking) = (std::mem::take(&mut view.topics), view.stale, view.lacking);
+                view.lacking
+            });
             for piece in &mut waiting {
                 piece.lacking = lacking;
-            }
-            for topic in topics {
-                metadata.handle_want(topic, now);
-            }
-            if stale && !metadata.has_added() {
-                metadata.handle_lacking(now);
             }
             if let Err(hopeless) = state.hope() {
                 done.extend(waiting.drain(..).map(|piece| piece.failed(hopeless.clone())));
@@ -385,6 +440,17 @@ impl<P: Brokers> Cluster<P> {
             self.inner.pause(&mut changes, schedule.deadline()).await?;
         }
     }
+}
+
+/// How an API gets to whoever answers it, if it is for a client to send as it is.
+fn route_of<R: Routed>(options: &Options) -> Result<Route> {
+    let Some(route) = Route::of(R::KEY).filter(|route| *route != Route::Connection) else {
+        return Err(Error::invalid(format!("{} is not for clients to send", R::KEY)));
+    };
+    if route == Route::Named && options.target.is_none() {
+        return Err(Error::invalid(format!("{} goes to the broker that the caller names", R::KEY)));
+    }
+    Ok(route)
 }
 
 /// Which connection an API uses: what waits long at the broker does not hold up the rest.

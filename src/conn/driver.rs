@@ -116,6 +116,14 @@ enum Talk {
     Broker(Box<dyn Session>),
 }
 
+/// What a look at the socket came to.
+struct Read {
+    /// Bytes came.
+    some: bool,
+    /// Whether there is more, or the end, or nothing for now.
+    after: Poll<Result<()>>,
+}
+
 struct Driver {
     shared: Arc<Shared>,
     /// The address that took the connection, until it was of use.
@@ -143,7 +151,7 @@ impl Future for Driver {
         for turn in 1..=TURNS_MAX {
             let mut news = this.poll_session(cx);
             let read = this.poll_read(cx);
-            news |= matches!(read, Poll::Ready(Ok(())));
+            news |= read.after.is_ready();
             // After a standstill of this process all times are over, and yet answers may be there to be
             // read: they are, first.
             let now = clock::now();
@@ -153,7 +161,8 @@ impl Future for Driver {
                 drop(reply.tell(Ok(None)));
             }
             for output in outputs.drain(..) {
-                news = true;
+                // To tell someone his answer changes nothing here; whatever else is done may.
+                news |= !matches!(output, Output::Answered(..) | Output::Failed(..));
                 if this.act(output) {
                     return Poll::Ready(());
                 }
@@ -189,19 +198,29 @@ impl Driver {
         true
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        match pin!(self.reader.read_buf(self.frames.space())).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(Error::io("the broker closed the connection"))),
-            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(net::lost(error))),
+    /// Reads what there is; and again at once after that, so that mostly it is known in the same turn that
+    /// there is no more for now, and one turn is all that an answer takes.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Read {
+        let mut read = Read { some: false, after: Poll::Pending };
+        for _ in 0..2 {
+            read.after = match pin!(self.reader.read_buf(self.frames.space())).poll(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(0)) => Poll::Ready(Err(Error::io("the broker closed the connection"))),
+                Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(net::lost(error))),
+            };
+            if !matches!(read.after, Poll::Ready(Ok(()))) {
+                break;
+            }
+            read.some = true;
         }
+        read
     }
 
     /// Gives the machine what was read and the time, writes what it has, and takes what it wants done.
     fn turn(
         &mut self,
-        read: Poll<Result<()>>,
+        read: Read,
         now: Instant,
         last: bool,
         cx: &mut Context<'_>,
@@ -210,7 +229,7 @@ impl Driver {
         let mut core = self.shared.lock();
         let core = &mut *core;
         let Core { machine: Some(machine), broken, .. } = core else { return };
-        if let Poll::Ready(Ok(())) = read {
+        if read.some {
             self.last_read = now;
             loop {
                 match self.frames.next_frame() {
@@ -223,10 +242,10 @@ impl Driver {
                 }
             }
         }
-        if read.is_pending() || last {
+        if read.after.is_pending() || last {
             machine.handle_timeout(now);
         }
-        if let Poll::Ready(Err(error)) = read {
+        if let Poll::Ready(Err(error)) = read.after {
             machine.handle_lost(error);
         }
         if let Some(error) = broken.take() {
@@ -249,7 +268,9 @@ impl Driver {
             core.armed = Some(due);
             self.timer.as_mut().reset(due.into());
         }
-        outputs.extend(std::iter::from_fn(|| machine.poll_output()));
+        while let Some(output) = machine.poll_output() {
+            outputs.push(output);
+        }
         self.sent.extend(core.take_sent());
         if let Some(Output::Dead { why, old }) = outputs.last() {
             // Seen by all from now on, before anyone hears of it: nobody counts on a dead connection.

@@ -324,17 +324,12 @@ impl<W: Waiter> Machine<W> {
         let quiet = self.quiet_until.filter(|_| !self.parked.is_empty());
         let idle = (self.phase == Phase::Ready && self.is_unused())
             .then(|| after(self.last_used, self.config.idle_max));
-        let times = [
-            phase,
-            self.stuck_at(),
-            self.blocked_until(),
-            self.flight_deadline,
-            self.parked.deadline(),
-            self.renews_at(),
-            quiet,
-            idle,
-        ];
-        times.into_iter().flatten().min()
+        let first = earlier(phase, self.stuck_at());
+        let first = earlier(first, self.blocked_until());
+        let first = earlier(first, self.flight_deadline);
+        let first = earlier(first, self.parked.deadline());
+        let first = earlier(first, self.renews_at());
+        earlier(earlier(first, quiet), idle)
     }
 
     /// Requests that wait for an answer or to be sent.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use smallvec::SmallVec;
+
 use super::{Place, Routed, Spot, UNSAID, View, group};
 use crate::ErrorCode;
 use crate::messages::{alter_configs, describe_configs, incremental_alter_configs};
@@ -34,7 +36,7 @@ macro_rules! by_resource {
                 parts.into_iter().map(part).collect()
             }
 
-            fn codes(response: &Self::Response) -> Vec<ErrorCode> {
+            fn codes(response: &Self::Response) -> SmallVec<[ErrorCode; 4]> {
                 response.$answers.iter().map(|answer| ErrorCode(answer.error_code)).collect()
             }
 

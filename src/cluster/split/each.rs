@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{Routed, Spot, View, first_error};
 use crate::ErrorCode;
 use crate::messages::{describe_log_dirs, list_groups, list_transactions};
@@ -15,8 +17,8 @@ macro_rules! by_broker {
                 view.each().into_iter().map(|spot| (spot, self.clone())).collect()
             }
 
-            fn codes(response: &Self::Response) -> Vec<ErrorCode> {
-                vec![response.error_code()]
+            fn codes(response: &Self::Response) -> SmallVec<[ErrorCode; 4]> {
+                smallvec![response.error_code()]
             }
 
             fn merge(mut $whole: Self::Response, rest: Vec<Self::Response>) -> Self::Response {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use smallvec::SmallVec;
+
 use super::{Place, Routed, Spot, UNSAID, View, by_name_or_id, group};
 use crate::ErrorCode;
 use crate::messages::{
@@ -43,7 +45,7 @@ macro_rules! by_coordinator {
                 parts.into_iter().map(part).collect()
             }
 
-            fn codes(response: &Self::Response) -> Vec<ErrorCode> {
+            fn codes(response: &Self::Response) -> SmallVec<[ErrorCode; 4]> {
                 $( if response.$answers.is_empty() {
                     let $r = response;
                     return $single_codes;

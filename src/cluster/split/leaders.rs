@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::{Place, Routed, Spot, UNSAID, View, all, by_name_or_id, first_error, group, ms};
 use crate::ErrorCode;
 use crate::cluster::metadata::TopicKey;
@@ -90,7 +92,7 @@ macro_rules! by_leader {
                 parts.into_iter().map(part).collect()
             }
 
-            fn codes(response: &Self::Response) -> Vec<ErrorCode> {
+            fn codes(response: &Self::Response) -> SmallVec<[ErrorCode; 4]> {
                 let results = response.$answers.iter().flat_map(|topic| &topic.$results);
                 let codes = results.map(|result| ErrorCode(result.error_code));
                 std::iter::once(response.error_code()).chain(codes).collect()

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smallvec::SmallVec;
+
 use super::{Place, Routed, Spot, View, group};
 use crate::ErrorCode;
 use crate::cluster::metadata::TopicKey;
@@ -42,7 +44,7 @@ impl Routed for WriteTxnMarkersRequest {
         parts.into_iter().map(|(spot, markers)| (spot, Self { markers, ..self.clone() })).collect()
     }
 
-    fn codes(response: &WriteTxnMarkersResponse) -> Vec<ErrorCode> {
+    fn codes(response: &WriteTxnMarkersResponse) -> SmallVec<[ErrorCode; 4]> {
         let topics = response.markers.iter().flat_map(|marker| &marker.topics);
         topics.flat_map(|topic| &topic.partitions).map(|partition| ErrorCode(partition.error_code)).collect()
     }

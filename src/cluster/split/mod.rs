@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, RangeInclusive};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::coordinators::{Coordinators, Found};
 use super::metadata::hints::Hints;
 use super::metadata::{Leader, Snapshot, TopicKey};
@@ -72,8 +74,8 @@ pub(crate) struct View<'a> {
     pub(crate) same: Option<i32>,
     /// The broker that the caller names: all goes there.
     pub(crate) named: Option<Target>,
-    /// Topics that were looked for, known or not.
-    pub(crate) topics: std::collections::BTreeSet<TopicKey>,
+    /// Topics that were looked for, known or not; one may be there more than once. Mostly there is one.
+    pub(crate) topics: SmallVec<[TopicKey; 1]>,
     /// Whether metadata was lacking.
     pub(crate) stale: bool,
     /// What brokers say of a topic or partition that is waited for.
@@ -125,8 +127,9 @@ impl View<'_> {
         if let Some(named) = self.named {
             return Spot::At(named);
         }
-        if !self.topics.contains(topic) {
-            self.topics.insert(topic.clone());
+        // The partitions of a topic come one after the other.
+        if self.topics.last() != Some(topic) {
+            self.topics.push(topic.clone());
         }
         match self.snapshot.leader(topic, partition) {
             Leader::Known { broker, .. } => self.known(Some(broker)),
@@ -206,7 +209,7 @@ pub(crate) trait Routed:
     }
 
     /// Every error code in an answer.
-    fn codes(response: &Self::Response) -> Vec<ErrorCode>;
+    fn codes(response: &Self::Response) -> SmallVec<[ErrorCode; 4]>;
 
     /// Takes the items out of an answer that are to be sent again, and says what to send; the answer goes
     /// with its last item. By default a request goes as a whole: again if something is to be, and nothing

@@ -1,6 +1,5 @@
 //! Requests taken apart over a small cluster, and answers put together.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -103,7 +102,7 @@ impl Small {
             any: &&Some(3),
             same: Some(1),
             named: self.named,
-            topics: BTreeSet::new(),
+            topics: SmallVec::new(),
             stale: false,
             lacking: None,
         }
@@ -376,7 +375,7 @@ fn markers_are_split_by_leader() {
     let failed = |indexes: &[i32], code| marker(indexes).failed(code, "").unwrap();
     let merged =
         WriteTxnMarkersRequest::merge(failed(&[0, 2], NONE), vec![failed(&[1], MOVED), failed(&[2], MOVED)]);
-    assert_eq!(WriteTxnMarkersRequest::codes(&merged), [NONE, MOVED, NONE]);
+    assert_eq!(WriteTxnMarkersRequest::codes(&merged)[..], [NONE, MOVED, NONE]);
     let mut answer = Some(merged);
     assert_eq!(marker(&[0, 1, 2]).again(&mut answer, &is_again), Some(marker(&[1])));
     assert_eq!(answer, Some(failed(&[0, 2], NONE)));
@@ -484,7 +483,7 @@ fn transactions_fail_as_their_partitions() {
     let mut answer = request.failed(LATER, "").unwrap();
     answer.results_by_transaction[0].topic_results[0].results_by_partition[0].partition_error_code =
         ErrorCode::OPERATION_NOT_ATTEMPTED.0;
-    assert_eq!(AddPartitionsToTxnRequest::codes(&answer), [LATER]);
+    assert_eq!(AddPartitionsToTxnRequest::codes(&answer)[..], [LATER]);
     assert_eq!(request.again(&mut Some(answer), &is_again), Some(request.clone()));
     let single = AddPartitionsToTxnRequest {
         v3_and_below_transactional_id: "g3".into(),

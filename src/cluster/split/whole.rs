@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::{Place, Routed, Spot, View, all, by_name_or_id, ms};
 use crate::ErrorCode;
 use crate::messages::{
@@ -38,10 +40,10 @@ macro_rules! whole {
                 Some(view.spot(&self.place()))
             }
 
-            fn codes(response: &Self::Response) -> Vec<ErrorCode> {
+            fn codes(response: &Self::Response) -> SmallVec<[ErrorCode; 4]> {
                 let top = response.error_code();
                 #[allow(unused_mut)]
-                let mut codes: Vec<ErrorCode> = Vec::new();
+                let mut codes = SmallVec::new();
                 $(
                     let $r = response;
                     codes.extend($items.map(ErrorCode));
