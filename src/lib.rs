@@ -41,6 +41,9 @@ mod messages;
 pub mod net;
 #[cfg(feature = "client")]
 pub mod observe;
+#[cfg(feature = "client")]
+#[allow(dead_code, reason = "its machines stand before the producer that runs them")]
+mod producer;
 #[cfg(feature = "protocol")]
 pub mod protocol;
 pub mod records;

@@ -17,6 +17,7 @@ pub(crate) mod retry;
 pub(crate) mod route;
 pub(crate) mod split;
 
+pub(crate) use backoff::Backoff;
 #[cfg(feature = "protocol")]
 pub(crate) use call::{Options, Part};
 pub(crate) use config::Config;
