@@ -122,8 +122,8 @@ impl Brokers for Fake {
         tokio::time::sleep(LATENCY).await;
         let mut world = self.world();
         if world.up.contains(&broker) {
-            let line = Arc::clone(world.lines.entry((broker, lane)).or_default());
-            return Ok(Wire { fake: self.clone(), broker, line });
+            let queue = Arc::clone(world.lines.entry((broker, lane)).or_default());
+            return Ok(Wire { fake: self.clone(), broker, line: queue });
         }
         Err(Error::io("connection refused"))
     }

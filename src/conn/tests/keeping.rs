@@ -301,7 +301,7 @@ async fn quiet_after<F: Future<Output = ()>>(give_up: impl FnOnce(Connection) ->
     let connection = pool.connection(THERE, Use::General).await.unwrap();
     let start = clock::now();
     give_up(connection.clone()).await;
-    tokio::time::sleep(3 * SEC - elapsed(start)).await;
+    tokio::time::sleep((3 * SEC).saturating_sub(elapsed(start))).await;
     ask(&connection).await.unwrap();
     elapsed(start)
 }
