@@ -35,6 +35,8 @@ struct Inner {
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     /// The broker that it concerns, as people name it.
     broker: Option<Box<str>>,
+    /// What the broker called it, where its kind is another than that of an answer.
+    code: Option<ErrorCode>,
     /// The request was on its way, so the broker may have done it.
     may_have_happened: bool,
 }
@@ -142,6 +144,7 @@ impl Error {
             offset: None,
             source: None,
             broker: None,
+            code: None,
             may_have_happened: false,
         }))
     }
@@ -150,6 +153,14 @@ impl Error {
     #[cold]
     pub(crate) fn maybe_done(mut self) -> Self {
         self.0.may_have_happened = true;
+        self
+    }
+
+    /// Says what the broker calls it.
+    #[cfg(feature = "client")]
+    #[cold]
+    pub(crate) fn with_code(mut self, code: ErrorCode) -> Self {
+        self.0.code = Some(code);
         self
     }
 
@@ -238,11 +249,12 @@ impl Error {
         self.0.kind == Kind::Internal
     }
 
-    /// What the broker answered, if it is a broker's answer that this error tells.
+    /// What the broker answered, if it is a broker's answer that this error tells; that of an authentication
+    /// ([`is_auth`](Self::is_auth)) among them, where the broker gave its refusal a code.
     pub fn code(&self) -> Option<ErrorCode> {
         match self.0.kind {
             Kind::Broker(code) => Some(code),
-            _ => None,
+            _ => self.0.code,
         }
     }
 

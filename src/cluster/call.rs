@@ -194,19 +194,20 @@ impl<P: Brokers> Cluster<P> {
     ) -> Result<R::Response> {
         let link = connect(&self.inner, target, lane_of(R::KEY, options), deadline).await?;
         let theirs = link.usable(R::KEY)?;
-        let ours = options.versions.clone().unwrap_or_else(|| request.versions());
-        let (first, version) = (*theirs.start().max(ours.start()), *theirs.end().min(ours.end()));
-        if first > version {
-            return Err(Error::unsupported(format!(
-                "this {} needs a version of {} to {}, and there are {} to {}",
-                R::KEY,
-                ours.start(),
-                ours.end(),
-                theirs.start(),
-                theirs.end(),
-            )));
-        }
-        link.call(request, version, deadline).await
+        let agree =
+            |request: &R| agreed::<R>(options.versions.clone().unwrap_or(request.versions()), &theirs);
+        let refused = match agree(request) {
+            Ok(version) => return link.call(request, version, deadline).await,
+            Err(refused) => refused,
+        };
+        let parts = request.alone();
+        let versions = parts.iter().map(agree).collect::<Result<Vec<i16>>>();
+        let Some(versions) = versions.ok().filter(|versions| !versions.is_empty()) else {
+            return Err(refused);
+        };
+        let calls = parts.iter().zip(versions).map(|(part, version)| link.call(part, version, deadline));
+        let answers = join(calls.collect()).await.into_iter().collect::<Result<_>>()?;
+        Ok(request.together(answers))
     }
 
     /// Where all of a request goes, if that is known and one broker.
@@ -451,6 +452,22 @@ fn route_of<R: Routed>(options: &Options) -> Result<Route> {
         return Err(Error::invalid(format!("{} goes to the broker that the caller names", R::KEY)));
     }
     Ok(route)
+}
+
+/// The highest version that a request can be said in and the broker has.
+fn agreed<R: Routed>(ours: RangeInclusive<i16>, theirs: &RangeInclusive<i16>) -> Result<i16> {
+    let (first, version) = (*theirs.start().max(ours.start()), *theirs.end().min(ours.end()));
+    if first <= version {
+        return Ok(version);
+    }
+    Err(Error::unsupported(format!(
+        "this {} needs a version of {} to {}, and there are {} to {}",
+        R::KEY,
+        ours.start(),
+        ours.end(),
+        theirs.start(),
+        theirs.end(),
+    )))
 }
 
 /// Which connection an API uses: what waits long at the broker does not hold up the rest.

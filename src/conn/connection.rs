@@ -107,7 +107,9 @@ pub(super) struct Shared {
     broker: Arc<str>,
     /// The broker's name, where that was found out when it was connected.
     renamed: OnceLock<Arc<str>>,
-    pub(super) kind: Use,
+    kind: Use,
+    /// What it is used for since it was taken over.
+    taken_for: OnceLock<Use>,
     pub(super) hub: Hub,
     pub(super) config: Arc<Config>,
     correlation: AtomicI32,
@@ -154,6 +156,7 @@ impl Connection {
             broker,
             renamed: OnceLock::new(),
             kind,
+            taken_for: OnceLock::new(),
             hub,
             config,
             correlation: AtomicI32::new(0),
@@ -166,6 +169,11 @@ impl Connection {
     /// It is known now who is at the other end.
     pub(super) fn rename(&self, broker: Arc<str>) {
         let _ = self.0.renamed.set(broker);
+    }
+
+    /// It serves that from now on.
+    pub(super) fn take_for(&self, kind: Use) {
+        let _ = self.0.taken_for.set(kind);
     }
 
     /// Waits until requests are taken, and tells what the broker can do. Fails if the connection
@@ -402,6 +410,11 @@ impl Shared {
         self.renamed.get().unwrap_or(&self.broker)
     }
 
+    /// What it is used for.
+    pub(super) fn kind(&self) -> Use {
+        self.taken_for.get().copied().unwrap_or(self.kind)
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
         // Nothing panics under this lock but a defect, and then the state is still whole.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -546,7 +559,7 @@ impl Core {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (broker, kind) = (self.0.broker(), self.0.kind);
+        let (broker, kind) = (self.0.broker(), self.0.kind());
         f.debug_struct("Connection").field("broker", broker).field("kind", &kind).finish_non_exhaustive()
     }
 }

@@ -290,7 +290,7 @@ impl Driver {
     /// Does what the machine wants; true if that is the end.
     fn act(&mut self, output: Output<Reply>) -> bool {
         let shared = &self.shared;
-        let (broker, kind) = (Arc::clone(shared.broker()), shared.kind);
+        let (broker, kind) = (Arc::clone(shared.broker()), shared.kind());
         match output {
             Output::Answered(reply, answer, read) => {
                 let unclaimed = match reply {
@@ -397,7 +397,7 @@ impl Shared {
             return;
         }
         self.changed.notify_waiters();
-        let (broker, kind, why) = (Arc::clone(self.broker()), self.kind, ended.why);
+        let (broker, kind, why) = (Arc::clone(self.broker()), self.kind(), ended.why);
         let event = match ended.ready_for {
             Some(_) => Event::Lost { broker, kind, why },
             None => Event::ConnectFailed { broker, kind, why },

@@ -126,6 +126,11 @@ impl Handshake {
         matches!(self.state, State::AskedVersions(version) if version > 0)
     }
 
+    /// Whether we prove to the broker who we are.
+    pub(super) fn authenticates(&self) -> bool {
+        self.mechanism.is_some()
+    }
+
     /// Whether the next frame is a token without a header.
     pub(super) fn wants_raw(&self) -> bool {
         matches!(self.state, State::SentToken { raw: true, .. })
@@ -262,7 +267,8 @@ impl Handshake {
                 answer.mechanisms.iter().take(16).map(|name| quoted(name.as_bytes())).collect();
             let theirs =
                 if theirs.is_empty() { "none: has this listener SASL?".into() } else { theirs.join(", ") };
-            return Err(Error::auth(format!("the broker does not take {ours}; it takes {theirs}")));
+            let error = Error::auth(format!("the broker does not take {ours}; it takes {theirs}"));
+            return Err(if code == ErrorCode::NONE { error } else { error.with_code(code) });
         }
         self.state = State::Session { raw: asked == 0, rounds: 0 };
         Ok(Next::Begin)
@@ -273,7 +279,8 @@ impl Handshake {
         let code = ErrorCode(answer.error_code);
         if code != ErrorCode::NONE {
             let words = answer.error_message.as_ref().map(|words| quoted(words.as_bytes()));
-            return Err(Error::auth(format!("the broker says {code} {}", words.unwrap_or_default())));
+            let error = Error::auth(format!("the broker says {code} {}", words.unwrap_or_default()));
+            return Err(error.with_code(code));
         }
         self.lifetime = match u64::try_from(answer.session_lifetime_ms) {
             Ok(lifetime @ 1..) => Some(Duration::from_millis(lifetime).max(LIFETIME_MIN)),

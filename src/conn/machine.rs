@@ -106,6 +106,8 @@ pub(super) struct Machine<W> {
     /// When a request was submitted or answered last.
     last_used: Instant,
     authenticated: bool,
+    /// A request of a user was answered.
+    answered: bool,
 }
 
 impl<W: Waiter> Machine<W> {
@@ -139,6 +141,7 @@ impl<W: Waiter> Machine<W> {
             renew_percent: 85 + (chance % 11) as u32,
             last_used: now,
             authenticated: false,
+            answered: false,
         };
         machine.go_on(next, now);
         Ok(machine)
@@ -184,6 +187,7 @@ impl<W: Waiter> Machine<W> {
         };
         let read = flight.read;
         let owner = self.flights.pop_front().map(|flight| flight.owner);
+        self.answered |= matches!(owner, Some(Owner::User(_) | Owner::Nobody));
         self.next_turn(now);
         match owner {
             Some(Owner::User(waiter)) => {
@@ -501,6 +505,12 @@ impl<W: Waiter> Machine<W> {
         self.end_if_unused(now);
     }
 
+    /// Whether versions were told and nothing after that, where we say nothing of who we are.
+    fn was_cut_off_at_once(&self) -> bool {
+        let waits = self.phase == Phase::Ready && !self.flights.is_empty();
+        waits && !self.answered && !self.handshake.authenticates()
+    }
+
     /// Ends the connection. What is in flight may have happened, what is parked has not.
     fn die(&mut self, why: Error) {
         if self.phase == Phase::Dead {
@@ -512,6 +522,8 @@ impl<W: Waiter> Machine<W> {
         let why = if why.is_io() && self.handshake.wants_raw() {
             // Brokers before 1.0 cannot say no in words.
             why.within("while authenticating, which may have been refused")
+        } else if why.is_io() && self.was_cut_off_at_once() {
+            why.within("at the first request, as a listener does that wants SASL, which is not set")
         } else {
             why
         };

@@ -294,6 +294,7 @@ impl State {
             return None;
         }
         let connection = connection.clone();
+        connection.take_for(lane.kind);
         let slot = self.slots.remove(&from)?;
         self.slots.insert(to, slot);
         Some(connection)

@@ -1,5 +1,6 @@
 //! What was counted: relaxed atomics while it happens, a plain value for whoever asks.
 
+use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -147,7 +148,7 @@ pub struct Stats {
 }
 
 /// What was counted of one API. Every attempt counts.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct ApiStats {
     /// Requests that were answered, if only by an error code.
@@ -156,4 +157,10 @@ pub struct ApiStats {
     pub failed: u64,
     /// From handing a request to its connection to its answer.
     pub latencies: Latencies,
+}
+
+impl fmt::Debug for ApiStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "answered {:?}, failed {}", self.latencies, self.failed)
+    }
 }

@@ -194,7 +194,21 @@ by_coordinator!(offset_fetch::OffsetFetchRequest {
     fn versions(&self) -> RangeInclusive<i16> {
         let topics = self.groups.iter().flat_map(|group| group.topics.iter().flatten());
         let range = by_name_or_id(Self::KEY, 10, topics.map(|topic| (&topic.name, topic.topic_id)));
-        if self.groups.is_empty() { 0..=7 } else { (*range.start()).max(8)..=*range.end() }
+        match (self.groups.is_empty(), self.require_stable, &self.topics) {
+            (false, ..) => (*range.start()).max(8)..=*range.end(),
+            (true, true, _) => 7..=7,
+            // All topics that there are.
+            (true, false, None) => 2..=7,
+            (true, false, Some(_)) => 0..=7,
+        }
+    }
+
+    fn alone(&self) -> Vec<Self> {
+        super::one_group::alone(self)
+    }
+
+    fn together(&self, answers: Vec<Self::Response>) -> Self::Response {
+        super::one_group::together(self, answers)
     }
 });
 

@@ -27,6 +27,7 @@ mod each;
 mod groups;
 mod leaders;
 mod markers;
+mod one_group;
 mod whole;
 
 #[cfg(test)]
@@ -233,6 +234,17 @@ pub(crate) trait Routed:
     /// The answer to all parts out of theirs. What is not split has one.
     fn merge(first: Self::Response, _rest: Vec<Self::Response>) -> Self::Response {
         first
+    }
+
+    /// The same in requests of one item each, for brokers that have no version for all of it; none if there
+    /// is no such form.
+    fn alone(&self) -> Vec<Self> {
+        Vec::new()
+    }
+
+    /// The answer to this request out of those to [`alone`](Self::alone), in their order.
+    fn together(&self, answers: Vec<Self::Response>) -> Self::Response {
+        answers.into_iter().next().unwrap_or_default()
     }
 
     /// An answer that says of every item that it failed. None if an answer cannot say that.

@@ -20,6 +20,10 @@ use crate::messages::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
     MetadataResponseTopic,
 };
+use crate::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestTopic, OffsetFetchResponse, OffsetFetchResponsePartition,
+    OffsetFetchResponseTopic,
+};
 use crate::messages::produce::{
     LeaderIdAndEpoch, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
@@ -118,8 +122,8 @@ impl Brokers for Fake {
         tokio::time::sleep(LATENCY).await;
         let mut world = self.world();
         if world.up.contains(&broker) {
-            let line = Arc::clone(world.lines.entry((broker, lane)).or_default());
-            return Ok(Wire { fake: self.clone(), broker, line });
+            let queue = Arc::clone(world.lines.entry((broker, lane)).or_default());
+            return Ok(Wire { fake: self.clone(), broker, line: queue });
         }
         Err(Error::io("connection refused"))
     }
@@ -221,6 +225,9 @@ impl World {
             };
             let groups = mine.map(group).collect();
             return Box::new(ListGroupsResponse { groups, ..ListGroupsResponse::default() });
+        }
+        if let Some(request) = request.downcast_ref::<OffsetFetchRequest>() {
+            return Box::new(self.committed(broker, request));
         }
         if request.is::<CreateTopicsRequest>() {
             return Box::new(CreateTopicsResponse::default());
@@ -347,6 +354,23 @@ impl World {
             responses.push(TopicProduceResponse { name, partition_responses, ..Default::default() });
         }
         ProduceResponse { responses, ..ProduceResponse::default() }
+    }
+
+    /// Of one group, as before Kafka 3.0: 42, wherever it is asked for.
+    fn committed(&mut self, broker: i32, request: &OffsetFetchRequest) -> OffsetFetchResponse {
+        let here = self.groups.get(request.group_id.as_str()) == Some(&broker);
+        self.misplaced += usize::from(!here);
+        if !here {
+            let error_code = ErrorCode::NOT_COORDINATOR.0;
+            return OffsetFetchResponse { error_code, ..OffsetFetchResponse::default() };
+        }
+        let topic = |asked: &OffsetFetchRequestTopic| OffsetFetchResponseTopic {
+            name: asked.name.clone(),
+            partitions: vec![OffsetFetchResponsePartition { committed_offset: 42, ..Default::default() }],
+            ..OffsetFetchResponseTopic::default()
+        };
+        let topics = request.topics.iter().flatten().map(topic).collect();
+        OffsetFetchResponse { topics, ..OffsetFetchResponse::default() }
     }
 
     fn describe(&mut self, broker: i32, request: &DescribeGroupsRequest) -> DescribeGroupsResponse {

@@ -16,6 +16,7 @@ use crate::messages::list_groups::ListGroupsRequest;
 use crate::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
+use crate::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use crate::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use crate::messages::share_fetch::ShareFetchRequest;
 use crate::net::clock;
@@ -228,6 +229,44 @@ async fn brokers_without_batches_are_asked_one_by_one() {
     let response = cluster.request(describe(&["g1", "g2", "g3"]), &Options::default()).await.unwrap();
     assert_eq!(response.groups.len(), 3);
     assert_eq!(fake.count(ApiKey::FIND_COORDINATOR), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn offsets_of_groups_are_asked_for_one_by_one_where_brokers_are_old() {
+    let fake = Fake::new();
+    fake.world().versions.insert(ApiKey::OFFSET_FETCH, 0..=7);
+    fake.world().groups.insert("g4".into(), 3);
+    let cluster = cluster(&fake);
+    let topic =
+        OffsetFetchRequestTopics { name: "a".into(), partition_indexes: [0].into(), ..Default::default() };
+    let group = |id: &str| OffsetFetchRequestGroup {
+        group_id: id.into(),
+        topics: Some(vec![topic.clone()]),
+        ..OffsetFetchRequestGroup::default()
+    };
+    let groups = ["g1", "g2", "g3", "g4"].map(group).into();
+    let request = OffsetFetchRequest { groups, ..OffsetFetchRequest::default() };
+    cluster.request(request.clone(), &Options::default()).await.unwrap();
+    assert_eq!((fake.count(ApiKey::OFFSET_FETCH), fake.world().misplaced), (4, 0));
+    // One that moves is asked for again, and no other.
+    fake.world().groups.insert("g4".into(), 1);
+    let answer = cluster.request(request.clone(), &Options::default()).await.unwrap();
+    assert_eq!((fake.count(ApiKey::OFFSET_FETCH), fake.world().misplaced), (9, 1));
+    let mut offsets: Vec<_> = answer
+        .groups
+        .iter()
+        .map(|group| {
+            (group.group_id.as_str(), group.error_code, group.topics[0].partitions[0].committed_offset)
+        })
+        .collect();
+    offsets.sort_unstable();
+    assert_eq!(offsets, ["g1", "g2", "g3", "g4"].map(|id| (id, 0, 42)));
+    // What no old version can say is refused before anything is sent.
+    fake.world().versions.insert(ApiKey::OFFSET_FETCH, 0..=6);
+    let stable = OffsetFetchRequest { require_stable: true, ..request };
+    let error = cluster.request(stable, &Options::default()).await.unwrap_err();
+    assert!(error.is_unsupported() && !error.may_have_happened(), "{error}");
+    assert_eq!(fake.count(ApiKey::OFFSET_FETCH), 9);
 }
 
 #[tokio::test(start_paused = true)]

@@ -78,6 +78,7 @@ fn a_refusal_is_told_in_the_brokers_words() {
     let no = SaslAuthenticateResponse { error_code: 58, error_message, ..Default::default() };
     bed.respond::<SaslAuthenticateRequest>(&no);
     assert!(bed.why().is_auth() && bed.why().to_string().contains("wrong \\u{1b} password"), "{}", bed.why());
+    assert_eq!(bed.why().code(), Some(ErrorCode::SASL_AUTHENTICATION_FAILED));
 }
 
 #[test]

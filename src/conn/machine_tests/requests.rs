@@ -189,6 +189,28 @@ fn the_limits_of_in_flight_and_parked_hold() {
 }
 
 #[test]
+fn a_listener_that_may_want_sasl_is_told_of() {
+    let cut = |config: Config, answers: usize, requests: usize| {
+        let sasl = config.sasl.is_some();
+        let mut bed = if sasl { Bed::authenticated(config, 0) } else { Bed::ready(config) };
+        for _ in 0..requests {
+            bed.submit();
+        }
+        (0..answers).for_each(|_| bed.answer());
+        bed.machine.handle_lost(Error::io("reset by the peer"));
+        bed.drain();
+        assert!(bed.why().is_io() && bed.why().to_string().contains("reset by the peer"));
+        assert!(bed.failed().iter().all(|(_, maybe)| *maybe));
+        bed.why().to_string().contains("wants SASL")
+    };
+    assert!(cut(Config::default(), 0, 1));
+    assert!(!cut(Config::default(), 0, 0), "nothing was asked");
+    assert!(!cut(Config::default(), 1, 2), "it answers without");
+    let config = Config { sasl: Some(Arc::new(Fake("FAKE"))), ..Config::default() };
+    assert!(!cut(config, 0, 1), "it knows who we are");
+}
+
+#[test]
 fn what_is_parked_is_bounded_in_bytes() {
     let one = encode_request(&MetadataRequest::default(), 12, 1, Some(&"weir".into())).unwrap().len();
     let config = Config { in_flight_max: 1, parked_bytes_max: 2 * one, ..Config::default() };

@@ -301,7 +301,7 @@ async fn quiet_after<F: Future<Output = ()>>(give_up: impl FnOnce(Connection) ->
     let connection = pool.connection(THERE, Use::General).await.unwrap();
     let start = clock::now();
     give_up(connection.clone()).await;
-    tokio::time::sleep(3 * SEC - elapsed(start)).await;
+    tokio::time::sleep((3 * SEC).saturating_sub(elapsed(start))).await;
     ask(&connection).await.unwrap();
     elapsed(start)
 }
@@ -384,6 +384,13 @@ async fn l05_after_a_standstill_answers_that_are_there_count() {
     asking.await.unwrap();
 }
 
+/// What is told.
+fn heard() -> (Hub, Arc<Mutex<Vec<Event>>>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let ears = Arc::clone(&told);
+    (Hub::new(Some(Box::new(move |event: &Event| ears.lock().unwrap().push(event.clone())))), told)
+}
+
 /// A bootstrap connection, and then one to each broker of those given; how many were made in all.
 async fn connections_made(net: crate::net::Config, at: &[(i32, &str)]) -> usize {
     let brokers = Brokers::good();
@@ -414,7 +421,8 @@ async fn a_bootstrap_connection_becomes_that_of_the_broker_there() {
 #[tokio::test(start_paused = true)]
 async fn a_bootstrap_connection_serves_the_first_use_of_its_broker_and_no_other() {
     let brokers = Brokers::good();
-    let pool = brokers.pool(Config::default()).await;
+    let (hub, told) = heard();
+    let pool = brokers.pool_heard(Config::default(), hub).await;
     let first = pool.connection(THERE, Use::General).await.unwrap();
     pool.set_brokers(BTreeMap::from([(7, "broker:9092".parse().unwrap())]), None);
     let there = Target::Broker(7);
@@ -431,4 +439,10 @@ async fn a_bootstrap_connection_serves_the_first_use_of_its_broker_and_no_other(
     assert_eq!(brokers.count(), 5);
     pool.set_brokers(BTreeMap::from([(7, "elsewhere:9092".parse().unwrap())]), None);
     assert!(all.iter().all(|connection| !connection.is_open()), "all are let go when the broker moves");
+    tokio::time::sleep(SEC).await;
+    let lost = |event: &Event| if let Event::Lost { kind, .. } = event { Some(*kind) } else { None };
+    let mut lost: Vec<Use> = told.lock().unwrap().iter().filter_map(lost).collect();
+    lost.sort();
+    let each = [Use::General, Use::Produce, Use::Fetch, Use::Group, Use::Admin];
+    assert_eq!(lost, each, "the first is told of as what it was used for");
 }

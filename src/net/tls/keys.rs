@@ -66,7 +66,7 @@ fn decrypt(body: &str, password: &Secret) -> Result<PrivateKeyDer<'static>> {
 /// The file says how much work decrypting is. It must not be able to say "forever".
 pub(super) fn check_cost(scheme: &EncryptionScheme) -> Result<()> {
     let EncryptionScheme::Pbes2(parameters) = scheme else {
-        return Err(Error::unsupported(
+        return Err(Error::invalid(
             "the key is encrypted by PKCS#5 version 1, whose ciphers are broken: \
              'openssl pkcs8 -topk8 -v2 aes-256-cbc' makes another one of it",
         ));
@@ -85,6 +85,6 @@ pub(super) fn check_cost(scheme: &EncryptionScheme) -> Result<()> {
     if fair {
         Ok(())
     } else {
-        Err(Error::limit("the encrypted key asks for more work or memory than is reasonable"))
+        Err(Error::invalid("the encrypted key asks for more work or memory than is reasonable"))
     }
 }

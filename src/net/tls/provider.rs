@@ -48,7 +48,7 @@ fn of_feature() -> Result<CryptoProvider> {
     if graviola_runs_here() {
         return Ok(rustls_graviola::default_provider());
     }
-    Err(Error::unsupported(
+    Err(Error::invalid(
         "the cryptography of the feature 'graviola' does not run on this processor; use another",
     ))
 }
@@ -75,7 +75,7 @@ fn graviola_runs_here() -> bool {
 
 #[cfg(not(any(feature = "ring", feature = "aws-lc-rs", feature = "graviola")))]
 fn of_feature() -> Result<CryptoProvider> {
-    Err(Error::unsupported(
+    Err(Error::invalid(
         "TLS without cryptography: give it a crypto provider, or switch on one of the features",
     ))
 }

@@ -274,7 +274,7 @@ fn read_file(what: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     })?;
     if text.len() > TOKEN_MAX {
         let path = path.display();
-        return Err(Error::limit(format!("the {what} file {path} has more than {TOKEN_MAX} bytes")));
+        return Err(Error::invalid(format!("the {what} file {path} has more than {TOKEN_MAX} bytes")));
     }
     Ok(text)
 }

@@ -1,6 +1,7 @@
 //! What goes to the coordinators of groups, of each of their kinds.
 
 use weir::ErrorCode;
+use weir::protocol::Str;
 use weir::protocol::alter_share_group_offsets::{
     AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsRequestPartition, AlterShareGroupOffsetsRequestTopic,
 };
@@ -33,7 +34,6 @@ use weir::protocol::streams_group_describe::StreamsGroupDescribeRequest;
 use weir::protocol::streams_group_heartbeat::{StreamsGroupHeartbeatRequest, Subtopology, Topology};
 use weir::protocol::streams_group_topology_description_update::StreamsGroupTopologyDescriptionUpdateRequest;
 use weir::protocol::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
-use weir::protocol::{ApiKey, Str};
 
 use super::tour::{Ground, Tour};
 
@@ -135,11 +135,8 @@ fn commit(tour: &Tour<'_>, member: &Str, generation: i32) -> OffsetCommitRequest
     }
 }
 
-/// One group in the old form, several in the new (KIP-709).
+/// Several groups (KIP-709), of which brokers before 3.0 are asked one by one.
 fn fetch_offsets(tour: &Tour<'_>) -> OffsetFetchRequest {
-    if !tour.offers(ApiKey::OFFSET_FETCH, 8) {
-        return OffsetFetchRequest { group_id: CLASSIC.into(), topics: None, ..Default::default() };
-    }
     let topic = OffsetFetchRequestTopics {
         name: Ground::TOPIC.into(),
         topic_id: tour.ground.topic_id,
