@@ -298,10 +298,12 @@ impl<W: Waiter> Machine<W> {
         self.expire_flights(now);
         self.expire_parked(now);
         self.quiet_until = self.quiet_until.filter(|until| now < *until);
-        // Not renewed only to be closed.
-        self.end_if_unused(now);
         if self.renews_at().is_some_and(|at| now >= at) {
-            self.renew(now);
+            // Not renewed only to be closed.
+            self.end_if_unused(now);
+            if self.phase == Phase::Ready {
+                self.renew(now);
+            }
         }
         self.unpark(now);
         self.end_if_unused(now);
