@@ -243,11 +243,11 @@ impl<P: Brokers> Cluster<P> {
             lacking: None,
         };
         let seen = show(&mut view);
-        let (wanted, stale) = (std::mem::take(&mut view.topics), view.stale);
+        let (wanted, lacks) = (std::mem::take(&mut view.topics), view.stale);
         for topic in wanted {
             metadata.handle_want(topic, now);
         }
-        if stale && !metadata.has_added() {
+        if lacks && !metadata.has_added() {
             metadata.handle_lacking(now);
         }
         seen

@@ -505,9 +505,12 @@ impl Core {
     /// Writes what the machine has for the broker, as far as the socket takes it, and tells the machine.
     pub(super) fn write(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<()> {
         let (Some(machine), Some(outbox)) = (&mut self.machine, &mut self.outbox) else { return Ok(()) };
+        if !machine.has_transmit() && outbox.is_empty() {
+            return Ok(());
+        }
         loop {
             while let Some(segments) = machine.poll_transmit() {
-                outbox.push(&segments);
+                outbox.push(segments);
             }
             match outbox.poll_write(cx) {
                 Poll::Ready(written) => written.map_err(net::lost)?,

@@ -270,10 +270,12 @@ impl<W: Waiter> Machine<W> {
             self.outputs.push_back(Output::Failed(waiter, waited_too_long()));
         }
         self.quiet_until = self.quiet_until.filter(|until| now < *until);
-        // Not renewed only to be closed.
-        self.end_if_unused(now);
         if self.renews_at().is_some_and(|at| now >= at) {
-            self.renew(now);
+            // Not renewed only to be closed.
+            self.end_if_unused(now);
+            if self.phase == Phase::Ready {
+                self.renew(now);
+            }
         }
         self.unpark(now);
         self.end_if_unused(now);

@@ -26,8 +26,13 @@ impl Outbox {
         Self { writer, pieces: VecDeque::new(), unflushed: false }
     }
 
-    pub(super) fn push(&mut self, segments: &Segments) {
-        self.pieces.extend(segments.iter());
+    pub(super) fn push(&mut self, segments: Segments) {
+        if segments.is_one() {
+            // Mostly so: all but the records of a large request.
+            self.pieces.push_back(segments.into_bytes());
+        } else {
+            self.pieces.extend(segments.iter());
+        }
     }
 
     /// Whether everything has left.
@@ -141,7 +146,7 @@ mod tests {
                 writer.put(&[n; 3]);
                 let segments = writer.finish();
                 expected.extend_from_slice(&segments.clone().into_bytes());
-                outbox.push(&segments);
+                outbox.push(segments);
             }
             let mut cx = Context::from_waker(std::task::Waker::noop());
             while outbox.poll_write(&mut cx).is_pending() {}
@@ -153,7 +158,7 @@ mod tests {
     #[test]
     fn a_writer_that_takes_nothing_is_an_error() {
         let mut outbox = Outbox::new(Box::new(Slow { step: 0, busy: true, ..Slow::default() }));
-        outbox.push(&Segments::framed(Bytes::from_static(b"x")));
+        outbox.push(Segments::framed(Bytes::from_static(b"x")));
         let done = outbox.poll_write(&mut Context::from_waker(std::task::Waker::noop()));
         assert!(matches!(done, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WriteZero));
     }

@@ -143,6 +143,12 @@ impl Segments {
         self.len() == 0
     }
 
+    /// Whether there is one piece, which is not empty.
+    #[cfg(feature = "client")]
+    pub(crate) fn is_one(&self) -> bool {
+        self.shared.is_empty() && !self.buf.is_empty()
+    }
+
     /// The pieces in their order, as a vectored write takes them. None is empty.
     pub fn iter(&self) -> impl Iterator<Item = Bytes> {
         let ends = self.shared.iter().map(|(place, bytes)| (*place, Some(bytes)));
