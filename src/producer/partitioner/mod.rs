@@ -29,7 +29,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Partitioning {
-    /// Keys by MurmurHash2, all else spread evenly by bytes.
+    /// Keys by murmur2, all else spread evenly by bytes.
     Uniform(Uniform),
     /// One record each in turn, keys or not: Java's `RoundRobinPartitioner`. Batches stay small.
     RoundRobin,
@@ -74,11 +74,10 @@ impl Partitioning {
         let chosen = match (self, key) {
             (_, _) if count == 0 => return Err(no_such_partition(topic, 0, count)),
             (Self::Uniform(uniform), Some(key)) if !uniform.ignore_keys => murmur2::partition(key, count),
-            (Self::Uniform(_), _) => None,
             (Self::RoundRobin, _) => return Ok(Choice::Turn),
             (Self::Crc32, Some(key)) if !key.is_empty() => crc32fast::hash(key).checked_rem(count),
-            (Self::Crc32, _) => None,
             (Self::Custom(partitioner), key) => partitioner.partition(topic, key, count),
+            (Self::Uniform(_) | Self::Crc32, _) => None,
         };
         match chosen {
             None => Ok(Choice::Sticky),
@@ -100,7 +99,7 @@ impl From<Uniform> for Partitioning {
     }
 }
 
-/// A record with a key goes where the key's MurmurHash2 says, as in Java. Records without one stay on a
+/// A record with a key goes where the key's murmur2 says, as in Java. Records without one stay on a
 /// partition until a batch's worth of bytes went there, then another is drawn (KIP-480, KIP-794).
 ///
 /// ```

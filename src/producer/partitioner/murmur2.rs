@@ -1,4 +1,4 @@
-//! MurmurHash2 as Kafka's Java client has it, so that a key goes where Java sends it.
+//! The hash murmur2 as Kafka's Java client has it, so that a key goes where Java sends it.
 
 const SEED: u32 = 0x9747_b28c;
 const M: u32 = 0x5bd1_e995;
