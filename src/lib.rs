@@ -43,7 +43,7 @@ pub mod net;
 pub mod observe;
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "its machines stand before the producer that runs them")]
-mod producer;
+pub mod producer;
 #[cfg(feature = "protocol")]
 pub mod protocol;
 pub mod records;

@@ -279,7 +279,9 @@ impl Connection {
         let hook = Hook(Some(Box::new(move |answer| {
             then(match answer {
                 Ok(None) => Ok(R::Response::default()),
-                answer => this.told::<R>(version, started, answer.and_then(|answer| this.0.decode::<R>(answer))),
+                answer => {
+                    this.told::<R>(version, started, answer.and_then(|answer| this.0.decode::<R>(answer)))
+                }
             });
         })));
         let correlation = self.0.correlation.fetch_add(1, Relaxed);
@@ -288,7 +290,8 @@ impl Connection {
             Ok(segments) => segments,
             Err(error) => return drop(Reply::Hook(hook).tell(Err(error))),
         };
-        let pending = answered.then(|| (Pending::to::<R>(correlation, version), read_throttle::<R> as ReadThrottle));
+        let pending =
+            answered.then(|| (Pending::to::<R>(correlation, version), read_throttle::<R> as ReadThrottle));
         let prepared = self.prepare(segments, pending, patience);
         if let Err((reply, error)) = self.0.submit(prepared, Reply::Hook(hook), started) {
             drop(reply.tell(Err(error)));

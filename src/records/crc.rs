@@ -13,6 +13,7 @@ const ONE: u32 = 1 << 31;
 const SIZE_BITS: usize = 32;
 
 /// x to the power of 8, 16, 32 and so on: what each bit of a number of bytes stands for.
+#[allow(clippy::indexing_slicing, reason = "as a constant it is checked when it is compiled")]
 const POWERS: [u32; SIZE_BITS] = {
     let mut powers = [0; SIZE_BITS];
     let mut power = 1 << 23;

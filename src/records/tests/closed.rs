@@ -147,7 +147,7 @@ fn what_does_not_get_smaller_stays_plain() {
 /// To the last byte, and for the smallest record too, which is shorter than what is stored at once.
 #[test]
 fn appending_within_the_capacity_allocates_nothing() {
-    let mut seeded = Seeded(0x10ca7e);
+    let mut seeded = Seeded(0x0010_ca7e);
     for _ in 0..200 {
         let records = draw(&mut seeded, 20);
         let mut sizes = BatchBuilder::new();

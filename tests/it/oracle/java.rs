@@ -17,8 +17,9 @@ use weir_kafka_harness::{Failure, Version, fetch};
 use super::VERSIONS;
 use crate::skip::skip;
 
-const SOURCES: [(&str, &str); 3] = [
+const SOURCES: [(&str, &str); 4] = [
     ("Oracle.java", include_str!("../../oracle/Oracle.java")),
+    ("Partitions.java", include_str!("../../oracle/Partitions.java")),
     ("Records.java", include_str!("../../oracle/Records.java")),
     ("Sasl.java", include_str!("../../oracle/Sasl.java")),
 ];

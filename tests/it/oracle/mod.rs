@@ -4,7 +4,8 @@
 //! version. They draw messages and record batches, which weir must read and write back to the same
 //! bytes; and they read what weir drew, and must write back the same. They know every message from the
 //! specs in the jar, so nothing here lists messages: what the jar has and weir has not is a failure.
-//! A third, `Sasl.java`, runs the SASL servers of a broker.
+//! A third, `Sasl.java`, runs the SASL servers of a broker, and a fourth, `Partitions.java`, a producer's
+//! partitioner.
 //!
 //! Each run has a fresh seed and prints it.
 //!
@@ -32,6 +33,7 @@ mod log;
 /// Every message of every version, both ways.
 mod messages;
 /// The checks themselves, checked: defects that they must see.
+mod partitions;
 mod planted;
 /// Record batches of every format, codec and level, both ways.
 mod records;
