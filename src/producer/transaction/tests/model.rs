@@ -1,0 +1,1 @@
+//! The machine against a small model of a coordinator.
