@@ -139,9 +139,9 @@ fn every_code_drives_the_machine_so() {
             for commit in [true, false] {
                 let mut bench = Bench::begun(abilities);
                 if commit {
-                    bench.committing()
+                    bench.committing();
                 } else {
-                    bench.aborting()
+                    bench.aborting();
                 }
                 bench.answer(Answer::End { code, id: -1, epoch: -1 });
                 let verdict = codes::of_end(code);

@@ -268,9 +268,9 @@ fn t16_what_may_have_reached_a_broker_is_ended_and_nothing_else() {
             let mut bench = Bench::new(abilities);
             bench.begin();
             if commit {
-                bench.machine.handle_commit().unwrap()
+                bench.machine.handle_commit().unwrap();
             } else {
-                bench.machine.handle_abort().unwrap()
+                bench.machine.handle_abort().unwrap();
             }
             bench.machine.handle_flushed();
             assert!(bench.machine.poll_request(bench.now).is_none(), "nothing was added");

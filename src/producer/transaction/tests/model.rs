@@ -439,7 +439,9 @@ fn what_is_told_is_so_whatever_happens() {
         for seed in 0..1000 {
             let (wrong, seen) = World::new(abilities, Planted::Nothing, seed).run();
             assert!(wrong.is_empty(), "{:?} seed {seed}: {wrong:?}", abilities.level);
-            seen.into_iter().for_each(|(told, times)| *ends.entry(told).or_default() += times);
+            for (told, times) in seen {
+                *ends.entry(told).or_default() += times;
+            }
         }
         assert!(ends.len() == 3 && ends.values().all(|times| *times > 100), "every end was met: {ends:?}");
     }
