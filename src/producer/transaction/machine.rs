@@ -214,7 +214,7 @@ impl Machine {
     pub(crate) fn handle_batch_failed(&mut self, error: &Error) {
         match codes::of_batch(error.code()) {
             Verdict::Fatal | Verdict::Fenced => self.die(error.clone()),
-            _ => self.fail(error.clone(), true),
+            _ => self.fail(error, true),
         }
     }
 
@@ -264,11 +264,7 @@ impl Machine {
                 machine.bump |= work.level == Level::V1;
                 (State::Indeterminate(work), ())
             }
-            State::Committing { work, flushed, .. } => {
-                machine.tell(work.id, Outcome::NotCommitted(why));
-                (State::Aborting { work, flushed, told: true }, ())
-            }
-            State::Aborting { work, flushed, told: false } => {
+            State::Committing { work, flushed, .. } | State::Aborting { work, flushed, told: false } => {
                 machine.tell(work.id, Outcome::NotCommitted(why));
                 (State::Aborting { work, flushed, told: true }, ())
             }
@@ -392,7 +388,7 @@ impl Machine {
     }
 
     /// The transaction can only be aborted. `broken`: and its sequences are not to be gone on with.
-    pub(super) fn fail(&mut self, error: Error, broken: bool) {
+    pub(super) fn fail(&mut self, error: &Error, broken: bool) {
         let ending = self.is_ending();
         self.change(|machine, state| {
             let state = match state {
@@ -415,7 +411,7 @@ impl Machine {
         let level = self.work().map(|work| work.level);
         self.bump |= broken && level == Some(Level::V1);
         if matches!(self.state, State::Abortable(..) | State::Aborting { .. }) {
-            self.drop_offsets(&error);
+            self.drop_offsets(error);
             self.settle();
         }
     }

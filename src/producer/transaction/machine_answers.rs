@@ -110,7 +110,7 @@ impl Machine {
             self.events.push_back(Event::Added);
         }
         if let Err(error) = answers_all(asked, answered) {
-            return self.fail(error, false);
+            return self.fail(&error, false);
         }
         let Some((verdict, code)) = gravest(answered, codes::of_added_partition) else { return };
         // Only the first one of a transaction meets the end of the one before.
@@ -138,7 +138,7 @@ impl Machine {
             work.offset_done(topic, *partition);
         }
         if let Err(error) = answers_all(&asked, answered) {
-            return self.fail(error, false);
+            return self.fail(&error, false);
         }
         if let Some(call) = work.offsets_done() {
             self.events.push_back(Event::Offsets { call, result: Ok(()) });
@@ -158,8 +158,8 @@ impl Machine {
                 self.look_elsewhere();
                 self.wait(now);
             }
-            Verdict::Abort => self.fail(said(), false),
-            Verdict::AbortAndBump if self.can_bump() => self.fail(said(), true),
+            Verdict::Abort => self.fail(&said(), false),
+            Verdict::AbortAndBump if self.can_bump() => self.fail(&said(), true),
             Verdict::Fenced => self.die(fenced(api)),
             Verdict::AbortAndBump | Verdict::Gone | Verdict::Unclear | Verdict::Fatal => self.die(said()),
         }
@@ -234,7 +234,7 @@ impl Machine {
     /// The coordinator would abort it. Whether it is to be told so depends on what it may have done before.
     fn cannot_commit(&mut self, error: Error, verdict: Verdict) {
         if let State::Committing { unsure: false, .. } = &self.state {
-            return self.fail(error, verdict == Verdict::AbortAndBump);
+            return self.fail(&error, verdict == Verdict::AbortAndBump);
         }
         self.bump = true;
         self.over(Outcome::Unknown(error));

@@ -35,6 +35,7 @@ pub(crate) struct Group {
 }
 
 /// A position in a consumed partition.
+#[allow(clippy::struct_field_names, reason = "Kafka's names")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Offset {
     pub(crate) topic: Str,
