@@ -62,6 +62,8 @@ pub use client::{Call, ClientRequest, Part};
 pub use error::{Error, Result};
 pub use error_code::ErrorCode;
 #[cfg(feature = "client")]
+pub use producer::{Ack, Delivery, Producer, Record};
+#[cfg(feature = "client")]
 pub use secret::Secret;
 pub use wire::ApiKey;
 

@@ -185,9 +185,10 @@ impl Builder {
         let bootstrap = Address::list(&self.bootstrap)?;
         let dialer = Dialer::new(self.net).await?;
         let hub = Hub::new(self.listener);
+        let request_timeout = self.conn.request_timeout;
         let pool = Pool::new(self.conn, dialer, hub.clone(), bootstrap, seed()?);
         let cluster = Cluster::new(pool.clone(), self.cluster, hub.clone(), seed()?);
-        Ok(Client(Arc::new(Inner { cluster, pool, hub, close_timeout: self.close_timeout })))
+        Ok(Client(Arc::new(Inner { cluster, pool, hub, request_timeout, close_timeout: self.close_timeout })))
     }
 }
 

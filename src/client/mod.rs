@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Result;
+use crate::producer;
 use crate::cluster::Cluster;
 use crate::conn::{Pool, Target, Versions};
 use crate::net::{Address, clock};
@@ -40,6 +41,7 @@ pub use call::{Call, ClientRequest, Part};
 pub struct Client(Arc<Inner>);
 
 struct Inner {
+    request_timeout: std::time::Duration,
     cluster: Cluster<Pool>,
     pool: Pool,
     hub: Hub,
@@ -101,6 +103,12 @@ impl Client {
         }
         let connection = self.0.pool.connection(Target::Broker(broker), Use::General).await?;
         connection.versions().cloned()
+    }
+
+    /// A producer on this client's connections: its settings first, then [`build`](producer::Builder::build).
+    pub fn producer(&self) -> producer::Builder {
+        let inner = &self.0;
+        producer::Builder::new(inner.cluster.clone(), inner.hub.clone(), inner.request_timeout)
     }
 
     /// What was counted since the client was made: connections, requests with their latencies, retries.

@@ -101,6 +101,31 @@ impl<P: Brokers> Cluster<P> {
         });
     }
 
+    /// Says that topics are used, and that what is known of them does not do.
+    pub(crate) fn lacking(&self, topics: impl IntoIterator<Item = TopicKey>) {
+        self.inner.with(|state, now| {
+            topics.into_iter().for_each(|topic| state.metadata.handle_want(topic, now));
+            if !state.metadata.has_added() {
+                state.metadata.handle_lacking(now);
+            }
+        });
+    }
+
+    /// A number to draw chance from.
+    pub(crate) fn seed(&self) -> u64 {
+        self.inner.seed()
+    }
+
+    /// Tells of changes of what is known.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes()
+    }
+
+    /// A ready connection for producing to a broker. Safe to drop: what was begun goes on.
+    pub(crate) async fn producing(&self, broker: i32) -> Result<P::Link> {
+        self.inner.pool.connection(Target::Broker(broker), Use::Produce.into()).await
+    }
+
     /// Keeps all topics of the cluster known from now on.
     pub(crate) fn want_all(&self) {
         self.inner.with(|state, now| state.metadata.handle_want_all(now));

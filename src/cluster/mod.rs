@@ -18,11 +18,11 @@ pub(crate) mod route;
 pub(crate) mod split;
 
 pub(crate) use backoff::Backoff;
+pub(crate) use call::Options;
 #[cfg(feature = "protocol")]
-pub(crate) use call::{Options, Part};
+pub(crate) use call::Part;
 pub(crate) use config::Config;
 pub(crate) use driver::Cluster;
-#[cfg(feature = "protocol")]
 pub(crate) use split::Routed;
 
 #[cfg(test)]

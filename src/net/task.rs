@@ -47,6 +47,29 @@ pub(crate) fn aside(work: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// The runtime on which something was made, for work that begins elsewhere.
+#[derive(Debug, Clone)]
+pub(crate) struct Home(tokio::runtime::Handle);
+
+impl Home {
+    /// The runtime that this is called on.
+    pub(crate) fn here() -> Result<Self> {
+        check_runtime()?;
+        let handle = tokio::runtime::Handle::try_current();
+        handle.map(Self).map_err(|e| Error::invalid("there is no runtime").because(e))
+    }
+
+    /// Runs `future` in the background until it ends by itself, or the runtime does.
+    pub(crate) fn detach(&self, future: impl Future<Output = ()> + Send + 'static) {
+        drop(self.0.spawn(future));
+    }
+
+    /// Does work that takes the processor for long where it holds nobody up.
+    pub(crate) fn aside(&self, work: impl FnOnce() + Send + 'static) {
+        drop(self.0.spawn_blocking(work));
+    }
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();

@@ -67,6 +67,12 @@ impl<'a, H> NewRecord<'a, H> {
         self
     }
 
+    /// Sets the headers, whose type stays.
+    pub(crate) fn with_headers<G>(self, headers: &'a [G]) -> NewRecord<'a, G> {
+        let Self { timestamp, key, value, headers: _ } = self;
+        NewRecord { timestamp, key, value, headers }
+    }
+
     /// Sets the headers: [`Header`]s, or pairs of a key and an optional value, owned or not. Keys may come
     /// twice, and their order is kept.
     ///

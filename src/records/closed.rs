@@ -146,13 +146,19 @@ impl Closed {
     /// earlier are still held, the batch moves to memory of its own size first, and those stay as they are.
     ///
     /// A last offset delta in the stamp that is before the last record's does not count.
+    #[cfg(test)]
     pub(crate) fn stamp(&mut self, stamp: &Stamp) -> Bytes {
+        self.stamp_as(stamp, Bytes::from)
+    }
+
+    /// As [`stamp`](Self::stamp), with the memory shared in the caller's way.
+    pub(crate) fn stamp_as(&mut self, stamp: &Stamp, share: impl FnOnce(Vec<u8>) -> Bytes) -> Bytes {
         let mut buffer = self.take_buffer();
         self.summary.write(&mut buffer, stamp);
         let header = crc32c(buffer.get(CHECKED_FROM..HEADER_SIZE).unwrap_or_default());
         write_crc(&mut buffer, self.shift.join(header, self.crc));
         let capacity = buffer.capacity();
-        let bytes = Bytes::from(buffer);
+        let bytes = share(buffer);
         self.buffer = Buffer::Shared(bytes.clone(), capacity);
         bytes
     }

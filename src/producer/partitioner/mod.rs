@@ -69,6 +69,10 @@ impl Partitioning {
     ///
     /// Fails with an [invalid](Error::is_invalid) error if there are no partitions, or if a custom
     /// partitioner names one that is not there.
+    pub(crate) fn is_round_robin(&self) -> bool {
+        matches!(self, Self::RoundRobin)
+    }
+
     #[inline]
     pub(crate) fn choose(&self, topic: &str, key: Option<&[u8]>, count: u32) -> Result<Choice> {
         let chosen = match (self, key) {

@@ -1,0 +1,204 @@
+//! How the application learns what became of a record. All records of a batch share one [`Completion`]; an
+//! [`Ack`] is a pointer to it and a number, so that a record costs no allocation and no task.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::wire::Str;
+use crate::{Error, Result};
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is in the log, from that offset on, if the broker knows it.
+    Written { offset: Option<i64>, timestamp: Option<i64> },
+    /// It is not, or nobody knows. Some records may have errors of their own (KIP-467).
+    Failed { error: Error, records: Vec<(i32, Error)> },
+    /// It was taken apart: each part's completion, and the place of its first record.
+    Split(Vec<(i32, Arc<Completion>)>),
+}
+
+/// What became of a batch, once something has.
+#[derive(Debug)]
+pub(crate) struct Completion {
+    pub(crate) topic: Str,
+    pub(crate) partition: i32,
+    outcome: OnceLock<Outcome>,
+    waiters: Mutex<Vec<Waker>>,
+}
+
+impl Completion {
+    pub(crate) fn new(topic: Str, partition: i32) -> Arc<Self> {
+        Arc::new(Self { topic, partition, outcome: OnceLock::new(), waiters: Mutex::default() })
+    }
+
+    /// Says what became of it, once: what comes after that is not heard. Not to be called under a lock.
+    pub(crate) fn complete(&self, outcome: Outcome) {
+        if self.outcome.set(outcome).is_ok() {
+            let waiters = std::mem::take(&mut *self.waiters.lock().unwrap_or_else(PoisonError::into_inner));
+            waiters.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// The outcome, or the promise that the task is woken when there is one. `slot` is the waiter's place.
+    fn poll(&self, slot: &mut Option<usize>, cx: &mut Context<'_>) -> Poll<&Outcome> {
+        if let Some(outcome) = self.outcome.get() {
+            return Poll::Ready(outcome);
+        }
+        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(outcome) = self.outcome.get() {
+            return Poll::Ready(outcome);
+        }
+        match slot.and_then(|slot| waiters.get_mut(slot)) {
+            Some(waiter) => waiter.clone_from(cx.waker()),
+            // Mostly one task waits for all of them in turn.
+            None => match waiters.iter().rposition(|waiter| waiter.will_wake(cx.waker())) {
+                Some(place) => *slot = Some(place),
+                None => {
+                    waiters.push(cx.waker().clone());
+                    *slot = Some(waiters.len() - 1);
+                }
+            },
+        }
+        Poll::Pending
+    }
+
+    /// Waits until the batch, or all that it was taken apart into, is done with.
+    pub(crate) async fn done(self: Arc<Self>) {
+        let mut waiting = vec![self];
+        while let Some(next) = waiting.pop() {
+            let mut slot = None;
+            poll_fn(|cx| next.poll(&mut slot, cx).map(|_| ())).await;
+            if let Some(Outcome::Split(parts)) = next.outcome.get() {
+                waiting.extend(parts.iter().map(|(_, part)| Arc::clone(part)));
+            }
+        }
+    }
+}
+
+/// The promise that an accepted record's outcome will be told: a future that comes to the record's
+/// [`Delivery`], or to why there is none.
+///
+/// It always comes to an end: after the delivery timeout at the latest, and also when the producer is
+/// closed, its tasks die, or the runtime ends. Dropping it changes nothing for the record.
+///
+/// # Errors
+/// [`may_have_happened`](Error::may_have_happened) tells whether the record may be in the log all the same.
+#[must_use = "whether the record arrived is known only here"]
+pub struct Ack {
+    batch: Arc<Completion>,
+    index: i32,
+    slot: Option<usize>,
+}
+
+impl Ack {
+    pub(crate) fn new(batch: Arc<Completion>, index: i32) -> Self {
+        Self { batch, index, slot: None }
+    }
+
+    /// What became of the record, if that is known by now. Does not wait.
+    pub fn try_get(&self) -> Option<Result<Delivery>> {
+        let (mut batch, mut index) = (&self.batch, self.index);
+        loop {
+            match batch.outcome.get()? {
+                Outcome::Split(parts) => (batch, index) = part_of(parts, index)?,
+                outcome => return Some(resolve(batch, outcome, index)),
+            }
+        }
+    }
+}
+
+impl Future for Ack {
+    type Output = Result<Delivery>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            let (part, index) = match this.batch.poll(&mut this.slot, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Outcome::Split(parts)) => match part_of(parts, this.index) {
+                    Some((part, index)) => (Arc::clone(part), index),
+                    None => return Poll::Ready(Err(Error::internal("a part of a batch was lost"))),
+                },
+                Poll::Ready(outcome) => return Poll::Ready(resolve(&this.batch, outcome, this.index)),
+            };
+            (this.batch, this.index, this.slot) = (part, index, None);
+        }
+    }
+}
+
+/// The part of a batch that was taken apart in which a record is, and its place there.
+fn part_of(parts: &[(i32, Arc<Completion>)], index: i32) -> Option<(&Arc<Completion>, i32)> {
+    let (first, part) = parts.iter().rev().find(|(first, _)| *first <= index)?;
+    Some((part, index - first))
+}
+
+#[inline]
+fn resolve(batch: &Arc<Completion>, outcome: &Outcome, index: i32) -> Result<Delivery> {
+    match outcome {
+        Outcome::Written { offset, timestamp } => Ok(Delivery {
+            batch: Arc::clone(batch),
+            offset: offset.map(|base| base.saturating_add(i64::from(index))),
+            timestamp: *timestamp,
+        }),
+        Outcome::Failed { error, records } => {
+            let own = records.iter().find(|(place, _)| *place == index);
+            Err(own.map_or(error, |(_, own)| own).clone())
+        }
+        Outcome::Split(_) => Err(Error::internal("a batch that was taken apart twice")),
+    }
+}
+
+impl fmt::Debug for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Completion { topic, partition, .. } = &*self.batch;
+        f.debug_struct("Ack").field("topic", topic).field("partition", partition).finish_non_exhaustive()
+    }
+}
+
+/// Where a record is in the log.
+#[derive(Clone)]
+pub struct Delivery {
+    batch: Arc<Completion>,
+    offset: Option<i64>,
+    timestamp: Option<i64>,
+}
+
+impl Delivery {
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        &self.batch.topic
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> i32 {
+        self.batch.partition
+    }
+
+    /// The offset. None where brokers do not tell: with [`Acks::None`](super::Acks), and for a record that
+    /// was sent again after the broker had forgotten where it wrote it first.
+    pub fn offset(&self) -> Option<i64> {
+        self.offset
+    }
+
+    /// When the broker wrote it, in milliseconds since 1970, if the topic's timestamps are the brokers'.
+    pub fn timestamp(&self) -> Option<i64> {
+        self.timestamp
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { offset, timestamp, batch: _ } = self;
+        f.debug_struct("Delivery")
+            .field("topic", &self.topic())
+            .field("partition", &self.partition())
+            .field("offset", offset)
+            .field("timestamp", timestamp)
+            .finish()
+    }
+}

@@ -1,0 +1,108 @@
+//! Sealing a closed batch: compression, the checksum of its records, and later the header. Done where it holds
+//! nobody up: small or plain batches at once, by whoever closed them, others on threads for such work.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::buffers::{Buffer, Buffers, Share};
+use super::machine_core::LineId;
+use super::machine_line::{Stamped, Ticket};
+use super::topic::TopicState;
+use crate::Result;
+use crate::records::{BatchBuilder, Closed, Compression, Compressor, Stamp};
+
+/// Up to this many bytes a batch is compressed where it was closed: handing it over would take longer.
+const SMALL: usize = 2 << 10;
+
+/// A batch to be sealed.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) line: LineId,
+    pub(crate) ticket: Ticket,
+    pub(crate) builder: BatchBuilder,
+    pub(crate) share: Option<Share>,
+    pub(crate) topic: Arc<TopicState>,
+}
+
+impl Job {
+    pub(crate) fn is_quick(&self) -> bool {
+        self.topic.compression.0 == Compression::None || self.builder.size() <= SMALL
+    }
+}
+
+/// A sealed batch and its memory.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    closed: Closed,
+    share: Option<Share>,
+    /// The bytes under the last stamp.
+    sent: Option<(Option<Stamped>, Bytes)>,
+}
+
+impl Sealed {
+    pub(crate) fn size(&self) -> usize {
+        self.closed.size()
+    }
+
+    pub(crate) fn closed(&self) -> &Closed {
+        &self.closed
+    }
+
+    /// The bytes that go out; the same as before, if it is the same stamp.
+    pub(crate) fn bytes(&mut self, stamp: Option<Stamped>, transactional: bool, home: &Buffers) -> Bytes {
+        if let Some((_, bytes)) = self.sent.as_ref().filter(|(sent, _)| *sent == stamp) {
+            return bytes.clone();
+        }
+        let header = match stamp {
+            Some(Stamped { identity, sequence }) => {
+                Stamp::default().producer(identity.id, identity.epoch, sequence).transactional(transactional)
+            }
+            None => Stamp::default(),
+        };
+        self.sent = None;
+        let share = self.share.take();
+        let bytes = self.closed.stamp_as(&header, |memory| Buffer::from_parts(home, memory, share).freeze());
+        self.sent = Some((stamp, bytes.clone()));
+        bytes
+    }
+}
+
+/// Compressors and the memory that they write to, kept between batches.
+#[derive(Debug, Default)]
+pub(crate) struct Sealer {
+    spare: Mutex<BTreeMap<(u8, Option<i32>), Vec<(Compressor, Vec<u8>)>>>,
+}
+
+impl Sealer {
+    pub(crate) fn seal(&self, mut builder: BatchBuilder, share: Option<Share>, topic: &TopicState) -> Result<Sealed> {
+        let (compression, level) = topic.compression;
+        if compression == Compression::None {
+            let closed = builder.close(None, &mut Vec::new())?;
+            return Ok(Sealed { closed, share, sent: None });
+        }
+        let key = (compression.id(), level);
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&key).and_then(Vec::pop);
+        let (mut compressor, mut scratch) = match spare {
+            Some(spare) => spare,
+            None => (compressor(compression, level)?, Vec::new()),
+        };
+        if scratch.capacity() < builder.capacity() {
+            scratch = Vec::with_capacity(builder.capacity());
+        }
+        let closed = builder.close(Some(&mut compressor), &mut scratch)?;
+        topic.learn_ratio(closed.plain_size(), closed.size());
+        let mut all = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(key).or_default().push((compressor, scratch));
+        Ok(Sealed { closed, share, sent: None })
+    }
+}
+
+/// A compressor for a codec, at its default level if none is said.
+pub(crate) fn compressor(compression: Compression, level: Option<i32>) -> Result<Compressor> {
+    match level {
+        Some(level) => Compressor::with_level(compression, level),
+        None => Compressor::new(compression),
+    }
+}

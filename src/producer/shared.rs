@@ -1,0 +1,527 @@
+//! What all handles of a producer share: its topics, its memory, and behind one lock, which is taken per batch
+//! and never while anything waits, the core.
+//!
+//! A record's way in is here; [`pump`](super::pump) sends what is there, [`keeper`](super::keeper) does what has
+//! to be waited for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::ack::{Ack, Completion, Outcome};
+use super::buffers::{Buffer, Buffers};
+use super::coarse::Coarse;
+use super::config::Settings;
+use super::lane::{Chores, Lane, Refusal};
+use super::machine_core::{Core, Weighed};
+use super::machine_identity;
+use super::machine_line::Ticket;
+use super::partitioner::{Choice, PartitionLoad};
+use super::record::Record;
+use super::seal::{Job, Sealed, Sealer};
+use super::topic::{LOAD_FRESH, TopicState};
+use crate::cluster::metadata::{Leader, Snapshot, TopicKey};
+use crate::cluster::Cluster;
+use crate::conn::{Connection, Dice, Pool};
+use crate::net::clock;
+use crate::net::task::Home;
+use crate::observe::Hub;
+use crate::records::AsHeader;
+use crate::wire::Str;
+use crate::{Error, Result};
+
+/// The longest name that a topic can have, in bytes.
+const TOPIC_NAME_MAX: usize = 249;
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) cluster: Cluster<Pool>,
+    pub(crate) hub: Hub,
+    pub(crate) home: Home,
+    pub(crate) buffers: Buffers,
+    pub(crate) coarse: Arc<Coarse>,
+    pub(crate) sealer: Sealer,
+    topics: RwLock<BTreeMap<Str, Arc<TopicState>>>,
+    state: Mutex<State>,
+    /// Wakes the keeper.
+    pub(crate) kick: Notify,
+    /// Metadata was looked at.
+    pub(crate) news: Notify,
+    closed: AtomicBool,
+}
+
+/// A batch on its line.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) done: Arc<Completion>,
+    pub(crate) serial: u64,
+    /// None until it is sealed.
+    pub(crate) sealed: Option<Sealed>,
+}
+
+impl Weighed for Batch {
+    fn size(&self) -> usize {
+        self.sealed.as_ref().map_or(0, Sealed::size)
+    }
+}
+
+/// A connection to a broker.
+pub(crate) enum Link {
+    /// The keeper makes one.
+    Wanted,
+    Ready { connection: Connection, place: u64 },
+}
+
+/// What is behind the lock.
+pub(crate) struct State {
+    pub(crate) core: Core<Batch>,
+    pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) links: BTreeMap<i32, Link>,
+    pub(crate) places: u64,
+    pub(crate) identity: machine_identity::Machine,
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Batches that are not done.
+    pub(crate) pending: BTreeMap<u64, Arc<Completion>>,
+    serials: u64,
+    /// Jobs for threads, and how many of those there are.
+    pub(crate) jobs: VecDeque<Job>,
+    pub(crate) workers: usize,
+    /// Somebody pumps, and whether he is to look again.
+    pub(crate) pumping: bool,
+    pub(crate) again: bool,
+    /// When the keeper wakes by itself.
+    pub(crate) armed: Option<Instant>,
+    /// Why nothing can be sent any more.
+    pub(crate) fatal: Option<Error>,
+    dice: Dice,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings, cluster: Cluster<Pool>, hub: Hub, home: Home, seed: u64) -> Arc<Self> {
+        let mut dice = Dice::new(seed);
+        let state = State {
+            core: Core::new(settings.limits(), dice.roll()),
+            lanes: Vec::new(),
+            links: BTreeMap::new(),
+            places: 0,
+            identity: machine_identity::Machine::new(settings.backoff, dice.roll()),
+            snapshot: cluster.snapshot(),
+            pending: BTreeMap::new(),
+            serials: 0,
+            jobs: VecDeque::new(),
+            workers: 0,
+            pumping: false,
+            again: false,
+            armed: None,
+            fatal: None,
+            dice,
+        };
+        Arc::new(Self {
+            buffers: Buffers::new(settings.buffer_memory),
+            coarse: Coarse::new(home.clone()),
+            settings,
+            cluster,
+            hub,
+            home,
+            sealer: Sealer::default(),
+            topics: RwLock::default(),
+            state: Mutex::new(state),
+            kick: Notify::new(),
+            news: Notify::new(),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics under this lock but a defect, and then the machines are still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the core hear something.
+    pub(crate) fn with_core<T>(&self, hear: impl FnOnce(&mut Core<Batch>, Instant) -> T) -> T {
+        let now = clock::now();
+        hear(&mut self.lock().core, now)
+    }
+
+    /// Fails once records are not taken any more.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(self.lock().fatal.clone().unwrap_or_else(|| Error::closed("the producer was closed")));
+        }
+        Ok(())
+    }
+
+    /// Takes no more records from now on; `why`, if it is for an error.
+    pub(crate) fn shut(&self, why: Option<Error>) {
+        if let Some(why) = why {
+            self.lock().fatal.get_or_insert(why);
+        }
+        self.closed.store(true, Ordering::Release);
+        self.news.notify_waiters();
+    }
+
+    /// The topic of that name.
+    pub(crate) fn topic(&self, name: &str) -> Arc<TopicState> {
+        if let Some(topic) = self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Arc::clone(topic);
+        }
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topic) = topics.get(name) {
+            return Arc::clone(topic);
+        }
+        let mut state = self.lock();
+        let topic = TopicState::new(name.into(), self.settings.compression_of(name), state.dice.roll());
+        // What is known already need not be waited for.
+        learn(&topic, &state.snapshot);
+        drop(state);
+        topics.insert(topic.name.clone(), Arc::clone(&topic));
+        drop(topics);
+        self.cluster.want([TopicKey::Name(topic.name.clone())]);
+        topic
+    }
+
+    /// The topic of that name, for a record of it.
+    pub(crate) fn find_topic(&self, name: &str) -> Result<Arc<TopicState>> {
+        if name.is_empty() || name.len() > TOPIC_NAME_MAX {
+            return Err(Error::invalid(format!("a topic name of {} bytes: 1 to {TOPIC_NAME_MAX}", name.len())));
+        }
+        Ok(self.topic(name))
+    }
+
+    pub(crate) fn topics(&self) -> Vec<Arc<TopicState>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Takes a record, if there is room and its partition is known. Does not wait.
+    #[inline]
+    pub(crate) fn try_append<H: AsHeader>(
+        self: &Arc<Self>,
+        topic: &Arc<TopicState>,
+        record: &Record<'_, H>,
+        buffer: &mut Option<Buffer>,
+    ) -> Result<Ack, Refusal> {
+        let timestamp = record.timestamp.unwrap_or_else(|| self.coarse.now());
+        let encodable = record.encodable(timestamp);
+        loop {
+            let (partition, in_turn) = self.choose(topic, record)?;
+            let lane = match topic.lane(partition) {
+                Some(lane) => lane,
+                None => self.add_lane(topic, partition)?,
+            };
+            let mut chores = Chores::default();
+            let appended = lane.append(self, &encodable, in_turn, buffer, &mut chores);
+            if chores.opened || chores.seal.is_some() {
+                self.do_chores(chores);
+            }
+            match appended {
+                Err(Refusal::Elsewhere) => {
+                    self.next_turn(topic);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    #[cold]
+    fn do_chores(self: &Arc<Self>, chores: Chores) {
+        let sealed = chores.seal.is_some();
+        if let Some(job) = chores.seal {
+            self.seal(job);
+        }
+        if sealed || self.settings.linger.is_zero() {
+            self.pump();
+        } else {
+            self.arm();
+        }
+    }
+
+    /// The partition of a record, and whether it is only that partition's turn.
+    #[inline]
+    fn choose<H>(&self, topic: &TopicState, record: &Record<'_, H>) -> Result<(u32, bool), Refusal> {
+        let count = topic.count();
+        if count == 0 {
+            return Err(topic.error().map_or(Refusal::NotReady, Refusal::Error));
+        }
+        if let Some(partition) = record.partition {
+            return match u32::try_from(partition) {
+                Ok(partition) if partition < count => Ok((partition, false)),
+                // It may be new.
+                Ok(_) => Err(Refusal::NotReady),
+                Err(_) => Err(Error::invalid(format!("partition {partition}")).into()),
+            };
+        }
+        match self.settings.partitioning.choose(&topic.name, record.key, count)? {
+            Choice::At(partition) => Ok((partition, false)),
+            Choice::Turn => Ok((self.next_turn(topic), false)),
+            Choice::Sticky => Ok((topic.current().unwrap_or_else(|| self.next_turn(topic)), true)),
+        }
+    }
+
+    /// Whose turn it is from now on.
+    #[cold]
+    fn next_turn(&self, topic: &TopicState) -> u32 {
+        let now = clock::now();
+        let mut turns = topic.turns();
+        let turns = &mut *turns;
+        if turns.measured.is_none_or(|at| now.saturating_duration_since(at) >= LOAD_FRESH) {
+            turns.load.measure(&self.settings.partitioning, &self.loads(topic, now));
+            turns.measured = Some(now);
+        }
+        let next = match self.settings.partitioning.is_round_robin() {
+            true => turns.round.next(&turns.load),
+            false => turns.load.draw(&mut turns.dice),
+        };
+        topic.set_current(next);
+        next
+    }
+
+    /// How busy each partition is.
+    fn loads(&self, topic: &TopicState, now: Instant) -> Vec<PartitionLoad> {
+        let state = self.lock();
+        let patience = self.settings.partitioning.availability_timeout();
+        let known = state.snapshot.topic(&topic.name);
+        (0..topic.count())
+            .map(|partition| {
+                let line = topic.lane(partition).map(|lane| lane.line);
+                let leader = known.and_then(|known| known.partition(partition as i32)?.leader);
+                let slow = |patience| line.is_some_and(|line| state.core.is_stuck(line, now, patience));
+                let rack = leader.and_then(|id| state.snapshot.broker(id)?.rack.as_ref());
+                PartitionLoad {
+                    queue_len: line.map_or(0, |line| state.core.load(line)) as u32,
+                    leader_available: leader.is_some() && !patience.is_some_and(slow),
+                    in_rack: self.settings.rack.is_some() && rack == self.settings.rack.as_ref(),
+                }
+            })
+            .collect()
+    }
+
+    #[cold]
+    fn add_lane<'a>(&self, topic: &'a Arc<TopicState>, partition: u32) -> Result<&'a Arc<Lane>, Refusal> {
+        let index = i32::try_from(partition).map_err(|_| Error::invalid(format!("partition {partition}")))?;
+        let make = || {
+            let now = clock::now();
+            let mut state = self.lock();
+            let line = state.core.add_line(self.settings.transactional.is_none());
+            let lane = Arc::new(Lane::new(Arc::clone(topic), index, line));
+            state.lanes.push(Arc::clone(&lane));
+            let leader = leader_of(&state.snapshot, &topic.name, index);
+            state.core.handle_leader(line, leader, now);
+            lane
+        };
+        let lane = topic.lane_or(partition, make);
+        lane.ok_or_else(|| Error::invalid(format!("partition {partition} is more than there can be")).into())
+    }
+
+    /// Takes a record as soon as there is room. Safe to drop before that.
+    pub(crate) async fn append<H: AsHeader>(
+        self: &Arc<Self>,
+        topic: &Arc<TopicState>,
+        record: &Record<'_, H>,
+    ) -> Result<Ack> {
+        match self.try_append(topic, record, &mut None) {
+            Ok(ack) => Ok(ack),
+            Err(Refusal::Error(error)) => Err(error),
+            Err(refusal) => self.append_later(topic, record, refusal).await,
+        }
+    }
+
+    async fn append_later<H: AsHeader>(
+        self: &Arc<Self>,
+        topic: &Arc<TopicState>,
+        record: &Record<'_, H>,
+        mut refusal: Refusal,
+    ) -> Result<Ack> {
+        let deadline = clock::now() + self.settings.max_block;
+        let mut buffer = None;
+        loop {
+            match refusal {
+                Refusal::Error(error) => return Err(error),
+                Refusal::NoRoom(size) if size > self.buffers.total() => {
+                    return Err(Error::limit(format!("a record of {size} bytes, more than all memory for records")));
+                }
+                Refusal::NoRoom(size) => buffer = Some(self.wait_for_room(size, deadline).await?),
+                Refusal::NotReady => self.wait_for_topic(topic, record.partition, deadline).await?,
+                Refusal::Elsewhere => {}
+            }
+            match self.try_append(topic, record, &mut buffer) {
+                Ok(ack) => return Ok(ack),
+                Err(next) => refusal = next,
+            }
+        }
+    }
+
+    async fn wait_for_room(self: &Arc<Self>, size: usize, deadline: Instant) -> Result<Buffer> {
+        // What waits for more records is sent now.
+        self.with_core(|core, now| core.handle_pressure(now));
+        self.pump();
+        let room = tokio::time::timeout_at(deadline.into(), self.buffers.acquire(size)).await;
+        room.map_err(|_| Error::timeout("no memory for the record became free: brokers are slower than records come"))?
+    }
+
+    async fn wait_for_topic(
+        self: &Arc<Self>,
+        topic: &Arc<TopicState>,
+        partition: Option<i32>,
+        deadline: Instant,
+    ) -> Result<()> {
+        loop {
+            let news = self.news.notified();
+            let mut news = std::pin::pin!(news);
+            news.as_mut().enable();
+            self.check_open()?;
+            let count = topic.count();
+            let known = |partition| u32::try_from(partition).is_ok_and(|partition| partition < count);
+            if count > 0 && partition.is_none_or(known) {
+                return Ok(());
+            }
+            if let Some(error) = topic.error().filter(|error| !error.is_retriable()) {
+                return Err(error);
+            }
+            self.cluster.lacking([TopicKey::Name(topic.name.clone())]);
+            if tokio::time::timeout_at(deadline.into(), news).await.is_err() {
+                let why = match (count, partition) {
+                    (1.., Some(partition)) => {
+                        return Err(Error::invalid(format!(
+                            "partition {partition} of topic {}, which has {count}",
+                            topic.name
+                        )));
+                    }
+                    _ => topic.error(),
+                };
+                let error = Error::timeout(format!("topic {} is not known", topic.name));
+                return Err(why.into_iter().fold(error, Error::because));
+            }
+        }
+    }
+
+    /// Puts a closed batch on its line. To be called under the lane's lock.
+    pub(crate) fn put_on_line(
+        &self,
+        lane: &Lane,
+        done: Arc<Completion>,
+        count: usize,
+        opened: Instant,
+    ) -> Option<Ticket> {
+        let mut state = self.lock();
+        let serial = state.expect(&done);
+        let batch = Batch { done, serial, sealed: None };
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        state.core.handle_closed(lane.line, batch, count, opened)
+    }
+
+    /// Seals a batch, here or on a thread for it.
+    pub(crate) fn seal(self: &Arc<Self>, job: Job) {
+        if job.is_quick() {
+            return self.seal_now(job);
+        }
+        let mut state = self.lock();
+        state.jobs.push_back(job);
+        if state.workers < self.settings.workers {
+            state.workers += 1;
+            drop(state);
+            let shared = Arc::clone(self);
+            self.home.aside(move || shared.work());
+        }
+    }
+
+    fn work(self: &Arc<Self>) {
+        loop {
+            let mut state = self.lock();
+            let Some(job) = state.jobs.pop_front() else {
+                state.workers -= 1;
+                return;
+            };
+            drop(state);
+            self.seal_now(job);
+            self.pump();
+        }
+    }
+
+    fn seal_now(&self, job: Job) {
+        let Job { line, ticket, builder, share, topic } = job;
+        let sealed = self.sealer.seal(builder, share, &topic);
+        self.with_core(|core, now| match sealed {
+            Ok(sealed) => {
+                if let Some(batch) = core.batch_mut(line, ticket) {
+                    batch.sealed = Some(sealed);
+                }
+                core.handle_sealed(line, ticket, now);
+            }
+            Err(error) => core.handle_unsealed(line, ticket, error, now),
+        });
+    }
+
+    /// Sees to it that the keeper wakes when something is due.
+    pub(crate) fn arm(&self) {
+        let mut state = self.lock();
+        let due = state.core.poll_timeout();
+        if due.is_some_and(|due| state.armed.is_none_or(|armed| due < armed)) {
+            state.armed = due;
+            drop(state);
+            self.kick.notify_one();
+        }
+    }
+
+    /// Closes all open batches, and gives what is not done.
+    pub(crate) fn close_batches(self: &Arc<Self>) -> Vec<Arc<Completion>> {
+        let lanes = self.lock().lanes.clone();
+        for lane in lanes {
+            if let Some(job) = lane.close(self) {
+                self.seal(job);
+            }
+        }
+        self.pump();
+        self.lock().pending.values().cloned().collect()
+    }
+
+    /// Ends everything that is not done with this error. What is in flight may have been written.
+    pub(crate) fn fail_all(self: &Arc<Self>, error: &Error) {
+        self.shut(Some(error.clone()));
+        self.buffers.close();
+        let lanes = self.lock().lanes.clone();
+        for open in lanes.iter().filter_map(|lane| lane.abandon()) {
+            open.complete(Outcome::Failed { error: error.clone(), records: Vec::new() });
+        }
+        let jobs = std::mem::take(&mut self.lock().jobs);
+        drop(jobs);
+        self.with_core(|core, now| core.fail(error, true, now));
+        self.tell();
+        // Those between two places, such as batches that are being taken apart.
+        let rest = std::mem::take(&mut self.lock().pending);
+        for done in rest.into_values() {
+            done.complete(Outcome::Failed { error: error.clone().maybe_done(), records: Vec::new() });
+        }
+    }
+
+}
+
+impl State {
+    /// A batch that is to be done one day; its number among those.
+    pub(crate) fn expect(&mut self, done: &Arc<Completion>) -> u64 {
+        self.serials += 1;
+        self.pending.insert(self.serials, Arc::clone(done));
+        self.serials
+    }
+}
+
+/// The leader of a partition, if there is one now.
+pub(crate) fn leader_of(snapshot: &Snapshot, topic: &Str, partition: i32) -> Option<i32> {
+    match snapshot.leader(&TopicKey::Name(topic.clone()), partition) {
+        Leader::Known { broker, .. } if snapshot.broker(broker).is_some() => Some(broker),
+        _ => None,
+    }
+}
+
+/// Tells a topic what a snapshot says of it.
+pub(crate) fn learn(topic: &TopicState, snapshot: &Snapshot) {
+    let Some(known) = snapshot.topic(&topic.name) else { return };
+    let last = known.partitions.last().map_or(0, |last| last.index.saturating_add(1));
+    let error = (!known.error.is_none())
+        .then(|| Error::broker_said(known.error, format!("topic {}", topic.name)));
+    topic.learn(u32::try_from(last).unwrap_or(0), known.id, error);
+}
+

@@ -1,0 +1,164 @@
+//! What a producer knows of a topic: how many partitions there are, the lane of each, whose turn it is, and how
+//! well its records compress. Read for each record without a lock.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::lane::Lane;
+use super::partitioner::{Load, RoundRobin};
+use crate::conn::Dice;
+use crate::records::Compression;
+use crate::wire::{Str, Uuid};
+use crate::Error;
+
+/// How long a look at the lengths of queues is good for.
+pub(crate) const LOAD_FRESH: Duration = Duration::from_millis(5);
+
+/// Nobody's turn.
+const NONE: u32 = u32::MAX;
+
+/// A topic that records are sent to.
+#[derive(Debug)]
+pub(crate) struct TopicState {
+    pub(crate) name: Str,
+    pub(crate) compression: (Compression, Option<i32>),
+    /// 0 while it is not known.
+    count: AtomicU32,
+    lanes: Lanes,
+    /// The partition whose turn it is.
+    current: AtomicU32,
+    /// To what part of their size records come by compression, as bits of an `f32`.
+    ratio: AtomicU32,
+    known: Mutex<Known>,
+    pub(crate) turns: Mutex<Turns>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    id: Uuid,
+    error: Option<Error>,
+}
+
+/// By what the next partition is chosen.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    pub(crate) load: Load,
+    pub(crate) measured: Option<Instant>,
+    pub(crate) round: RoundRobin,
+    pub(crate) dice: Dice,
+}
+
+impl TopicState {
+    pub(crate) fn new(name: Str, compression: (Compression, Option<i32>), seed: u64) -> Arc<Self> {
+        let turns =
+            Turns { load: Load::default(), measured: None, round: RoundRobin::default(), dice: Dice::new(seed) };
+        Arc::new(Self {
+            name,
+            compression,
+            count: AtomicU32::new(0),
+            lanes: Lanes::default(),
+            current: AtomicU32::new(NONE),
+            ratio: AtomicU32::new(1.0_f32.to_bits()),
+            known: Mutex::default(),
+            turns: Mutex::new(turns),
+        })
+    }
+
+    /// How many partitions there are; 0 if that is not known.
+    #[inline]
+    pub(crate) fn count(&self) -> u32 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// What metadata says of it now.
+    pub(crate) fn learn(&self, count: u32, id: Uuid, error: Option<Error>) {
+        *self.known() = Known { id, error };
+        // A topic that was made anew with fewer partitions has fewer; one that is gone keeps what it had.
+        if count > 0 && self.count.swap(count, Ordering::AcqRel) != count {
+            self.turns().measured = None;
+            self.current.store(NONE, Ordering::Release);
+        }
+    }
+
+    /// Why nothing can be sent to it, if that is so for good.
+    pub(crate) fn error(&self) -> Option<Error> {
+        self.known().error.clone()
+    }
+
+    /// Its id, where brokers have ids.
+    pub(crate) fn id(&self) -> Uuid {
+        self.known().id
+    }
+
+    #[inline]
+    pub(crate) fn lane(&self, partition: u32) -> Option<&Arc<Lane>> {
+        self.lanes.slot(partition)?.get()
+    }
+
+    /// The lane of a partition, made if there is none.
+    pub(crate) fn lane_or(&self, partition: u32, make: impl FnOnce() -> Arc<Lane>) -> Option<&Arc<Lane>> {
+        Some(self.lanes.slot(partition)?.get_or_init(make))
+    }
+
+    /// The partition whose turn it is.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<u32> {
+        let current = self.current.load(Ordering::Relaxed);
+        (current < self.count()).then_some(current)
+    }
+
+    pub(crate) fn set_current(&self, partition: u32) {
+        self.current.store(partition, Ordering::Relaxed);
+    }
+
+    pub(crate) fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many bytes of records a batch is meant to have, so that it has `batch_size` compressed.
+    pub(crate) fn batch_target(&self, batch_size: usize) -> usize {
+        if self.compression.0 == Compression::None {
+            return batch_size;
+        }
+        let ratio = f32::from_bits(self.ratio.load(Ordering::Relaxed)).clamp(RATIO_MIN, 1.0);
+        // A twentieth less, since the next batch may compress less well.
+        (batch_size as f32 / (ratio * 1.05)).max(1.0) as usize
+    }
+
+    /// A batch of so many bytes became so many. Rises fast and falls slowly, as Java's does.
+    pub(crate) fn learn_ratio(&self, plain: usize, compressed: usize) {
+        let seen = compressed as f32 / plain.max(1) as f32;
+        let known = f32::from_bits(self.ratio.load(Ordering::Relaxed));
+        let next = if seen > known { seen.max(known + 0.05) } else { seen.max(known - 0.005) };
+        self.ratio.store(next.clamp(RATIO_MIN, 1.05).to_bits(), Ordering::Relaxed);
+    }
+
+    /// Records do not compress as well as was thought: a batch was too large.
+    pub(crate) fn forget_ratio(&self) {
+        self.ratio.store(1.0_f32.to_bits(), Ordering::Relaxed);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A batch is not made more than eight times as large as what is to come of it.
+const RATIO_MIN: f32 = 0.125;
+
+/// Lanes by partition: added to and never removed, so that looking one up takes no lock. Row `n` has 2^n of them.
+#[derive(Debug, Default)]
+struct Lanes {
+    rows: [OnceLock<Box<[OnceLock<Arc<Lane>>]>>; 24],
+}
+
+impl Lanes {
+    #[inline]
+    fn slot(&self, partition: u32) -> Option<&OnceLock<Arc<Lane>>> {
+        let place = partition.checked_add(1)?;
+        let row = place.ilog2();
+        let lanes = self.rows.get(row as usize)?.get_or_init(|| (0..1_usize << row).map(|_| OnceLock::new()).collect());
+        lanes.get((place - (1 << row)) as usize)
+    }
+}
