@@ -5,6 +5,8 @@
 //!
 //! - `roundtrip`: one record at a time, each acknowledged by all replicas before the next; and the time
 //!   from nothing to the first acknowledgement.
+//! - `produce`: all records at once and one at a time, by weir's `examples/bench.rs`, the floor and the peers,
+//!   each a program of its own (`produce-*`) that takes the same arguments and says the same line.
 //! - `metadata`: a cluster of a hundred thousand partitions, and how long it holds up other tasks.
 
 use std::future::Future;
@@ -14,6 +16,9 @@ use std::time::{Duration, Instant};
 pub mod entrants;
 pub mod floor;
 pub mod large;
+#[path = "../../../examples/support/load.rs"]
+pub mod load;
+pub mod wire;
 
 /// The error of a bench is told to a person and ends it.
 pub type Fail = Box<dyn std::error::Error + Send + Sync>;
