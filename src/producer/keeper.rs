@@ -80,7 +80,6 @@ impl Shared {
         }
         drop(state);
         self.topics().iter().for_each(|topic| learn(topic, &snapshot));
-        self.news.notify_waiters();
     }
 
     /// Whether nothing is left to be done.

@@ -5,8 +5,10 @@
 //! to be waited for.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::Poll;
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -49,8 +51,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Wakes the keeper.
     pub(crate) kick: Notify,
-    /// Metadata was looked at.
-    pub(crate) news: Notify,
+    /// Records are not taken any more.
+    shutting: Notify,
     closed: AtomicBool,
 }
 
@@ -131,7 +133,7 @@ impl Shared {
             topics: RwLock::default(),
             state: Mutex::new(state),
             kick: Notify::new(),
-            news: Notify::new(),
+            shutting: Notify::new(),
             closed: AtomicBool::new(false),
         })
     }
@@ -161,7 +163,7 @@ impl Shared {
             self.lock().fatal.get_or_insert(why);
         }
         self.closed.store(true, Ordering::Release);
-        self.news.notify_waiters();
+        self.shutting.notify_waiters();
     }
 
     /// The topic of that name.
@@ -369,10 +371,11 @@ impl Shared {
         deadline: Instant,
     ) -> Result<()> {
         loop {
-            let news = self.news.notified();
-            let mut news = std::pin::pin!(news);
-            news.as_mut().enable();
+            let mut changes = self.cluster.changes();
+            let mut shut = std::pin::pin!(self.shutting.notified());
+            shut.as_mut().enable();
             self.check_open()?;
+            learn(topic, &self.cluster.snapshot());
             let count = topic.count();
             let known = |partition| u32::try_from(partition).is_ok_and(|partition| partition < count);
             if count > 0 && partition.is_none_or(known) {
@@ -382,6 +385,11 @@ impl Shared {
                 return Err(error);
             }
             self.cluster.lacking([TopicKey::Name(topic.name.clone())]);
+            let mut changed = std::pin::pin!(changes.changed());
+            let news = poll_fn(|cx| {
+                let news = changed.as_mut().poll(cx).is_ready() || shut.as_mut().poll(cx).is_ready();
+                if news { Poll::Ready(()) } else { Poll::Pending }
+            });
             if tokio::time::timeout_at(deadline.into(), news).await.is_err() {
                 let why = match (count, partition) {
                     (1.., Some(partition)) => {
