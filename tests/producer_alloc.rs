@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use weir::{Ack, Client, Topic};
+use weir::producer::Topic;
+use weir::{Ack, Client};
 
 #[path = "../examples/support/acker.rs"]
 mod acker;
