@@ -6,6 +6,8 @@
 //! and ends with [`Meter::report`], which fails unless each record was acknowledged.
 
 use std::error::Error;
+use std::fmt::Display;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
@@ -130,9 +132,9 @@ impl Meter {
         mut trips: Vec<Duration>,
     ) -> Result<(), Fail> {
         let wall = self.began.elapsed().as_secs_f64();
-        let used = getrusage(UsageWho::RUSAGE_SELF)?;
-        let user = (used.user_time() - self.used.user_time()).num_microseconds() as f64 / 1e6;
-        let sys = (used.system_time() - self.used.system_time()).num_microseconds() as f64 / 1e6;
+        let now = getrusage(UsageWho::RUSAGE_SELF)?;
+        let user = (now.user_time() - self.used.user_time()).num_microseconds() as f64 / 1e6;
+        let sys = (now.system_time() - self.used.system_time()).num_microseconds() as f64 / 1e6;
         let (mode, n, Job { size, codec, .. }) = (job.mode, job.count, job);
         let errors = n.saturating_sub(acked);
         let (rate, each) = (acked as f64 / wall, (user + sys) * 1e9 / n as f64);
@@ -154,6 +156,12 @@ impl Meter {
         );
         if acked == n { Ok(()) } else { Err(format!("{acked} of {n} records were acknowledged").into()) }
     }
+}
+
+/// Tells a person why a record did not arrive, once: what follows is the same, a million times.
+pub fn tell(error: &impl Display) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| eprintln!("a record did not arrive: {error}"));
 }
 
 /// The most memory that this process had at any time.

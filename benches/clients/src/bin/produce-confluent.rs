@@ -12,7 +12,7 @@ use confluent_kafka::producer::{
     Callback, KafkaProducer, Producer as _, ProducerConfig, ProducerRecord, RecordMetadata,
 };
 use weir_clients::Fail;
-use weir_clients::load::{BATCH_SIZE, BUFFER_MEMORY, Job, Meter, Mode, WARM_UP, pool};
+use weir_clients::load::{BATCH_SIZE, BUFFER_MEMORY, Job, Meter, Mode, WARM_UP, pool, tell};
 
 type Producer = KafkaProducer<Vec<u8>, Vec<u8>>;
 
@@ -25,7 +25,7 @@ impl Callback for Counter {
     fn on_completion(self: Box<Self>, _at: Option<&RecordMetadata>, error: Option<&Error>) {
         match error {
             None => _ = ACKED.fetch_add(1, Ordering::Relaxed),
-            Some(error) => eprintln!("confluent: {error}"),
+            Some(error) => tell(error),
         }
     }
 }
@@ -85,7 +85,7 @@ async fn latency(job: &Job) -> Result<(), Fail> {
     let meter = Meter::start()?;
     for value in values.take(job.count) {
         let began = Instant::now();
-        acked += usize::from(send(value).await.inspect_err(|error| eprintln!("confluent: {error}")).is_ok());
+        acked += usize::from(send(value).await.inspect_err(tell).is_ok());
         trips.push(began.elapsed());
     }
     meter.report("confluent", job, acked, trips)

@@ -10,7 +10,7 @@ use krafka::producer::{Acks, Producer};
 
 use krafka::{Compression, Kafka, Record};
 use weir_clients::Fail;
-use weir_clients::load::{BATCH_SIZE, BUFFER_MEMORY, Job, Meter, Mode, WARM_UP, WINDOW, pool};
+use weir_clients::load::{BATCH_SIZE, BUFFER_MEMORY, Job, Meter, Mode, WARM_UP, WINDOW, pool, tell};
 
 #[tokio::main]
 async fn main() -> Result<(), Fail> {
@@ -49,19 +49,20 @@ async fn produce(job: &Job) -> Result<(), Fail> {
         if handles.len() == WINDOW
             && let Some(handle) = handles.pop_front()
         {
-            acked += usize::from(told(handle.await));
+            acked += usize::from(arrived(handle.await));
         }
         handles.push_back(producer.enqueue(Record::new(job.topic.as_str(), pool.slice_ref(value))).await?);
     }
     producer.flush().await?;
     for handle in handles {
-        acked += usize::from(told(handle.await));
+        acked += usize::from(arrived(handle.await));
     }
     meter.report("krafka", job, acked, Vec::new())
 }
 
-fn told<T>(result: krafka::Result<T>) -> bool {
-    result.inspect_err(|error| eprintln!("krafka: {error}")).is_ok()
+/// Whether a record arrived.
+fn arrived<T>(result: krafka::Result<T>) -> bool {
+    result.inspect_err(tell).is_ok()
 }
 
 async fn latency(job: &Job) -> Result<(), Fail> {
@@ -76,7 +77,7 @@ async fn latency(job: &Job) -> Result<(), Fail> {
     let meter = Meter::start()?;
     for record in values.take(job.count) {
         let began = Instant::now();
-        acked += usize::from(told(producer.send(record).await));
+        acked += usize::from(arrived(producer.send(record).await));
         trips.push(began.elapsed());
     }
     meter.report("krafka", job, acked, trips)

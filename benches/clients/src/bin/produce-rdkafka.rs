@@ -14,7 +14,7 @@ use rdkafka::producer::{
 };
 use rdkafka::{ClientConfig, config::FromClientConfigAndContext as _};
 use weir_clients::Fail;
-use weir_clients::load::{BATCH_SIZE, BUFFER_MEMORY, Job, Meter, Mode, WARM_UP, pool};
+use weir_clients::load::{BATCH_SIZE, BUFFER_MEMORY, Job, Meter, Mode, WARM_UP, pool, tell};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -50,7 +50,7 @@ impl ProducerContext for Counter {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         match result {
             Ok(_) => _ = self.0.fetch_add(1, Ordering::Relaxed),
-            Err((error, _)) => eprintln!("rdkafka: {error}"),
+            Err((error, _)) => tell(error),
         }
     }
 }
@@ -87,8 +87,7 @@ async fn latency(job: &Job) -> Result<(), Fail> {
     let meter = Meter::start()?;
     for value in values.take(job.count) {
         let began = Instant::now();
-        acked +=
-            usize::from(send(value).await.inspect_err(|(error, _)| eprintln!("rdkafka: {error}")).is_ok());
+        acked += usize::from(send(value).await.inspect_err(|(error, _)| tell(error)).is_ok());
         trips.push(began.elapsed());
     }
     meter.report("rdkafka", job, acked, trips)
