@@ -42,7 +42,7 @@ pub mod net;
 #[cfg(feature = "client")]
 pub mod observe;
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "its machines stand before the producer that runs them")]
+#[allow(clippy::similar_names, reason = "lanes and lines")]
 pub mod producer;
 #[cfg(feature = "protocol")]
 pub mod protocol;

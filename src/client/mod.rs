@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Result;
-use crate::producer;
 use crate::cluster::Cluster;
 use crate::conn::{Pool, Target, Versions};
 use crate::net::{Address, clock};
 use crate::observe::{Hub, Stats, Use};
+use crate::producer;
 
 mod builder;
 /// Requests as they are.

@@ -44,7 +44,7 @@ impl Completion {
     }
 
     /// The outcome, or the promise that the task is woken when there is one. `slot` is the waiter's place.
-    fn poll(&self, slot: &mut Option<usize>, cx: &mut Context<'_>) -> Poll<&Outcome> {
+    fn poll(&self, slot: &mut u32, cx: &mut Context<'_>) -> Poll<&Outcome> {
         if let Some(outcome) = self.outcome.get() {
             return Poll::Ready(outcome);
         }
@@ -52,17 +52,17 @@ impl Completion {
         if let Some(outcome) = self.outcome.get() {
             return Poll::Ready(outcome);
         }
-        match slot.and_then(|slot| waiters.get_mut(slot)) {
-            Some(waiter) => waiter.clone_from(cx.waker()),
-            // Mostly one task waits for all of them in turn.
-            None => match waiters.iter().rposition(|waiter| waiter.will_wake(cx.waker())) {
-                Some(place) => *slot = Some(place),
-                None => {
-                    waiters.push(cx.waker().clone());
-                    *slot = Some(waiters.len() - 1);
-                }
-            },
+        if let Some(waiter) = waiters.get_mut(*slot as usize) {
+            waiter.clone_from(cx.waker());
+            return Poll::Pending;
         }
+        // Mostly one task waits for all of them in turn.
+        let place = waiters.iter().rposition(|waiter| waiter.will_wake(cx.waker()));
+        let place = place.unwrap_or_else(|| {
+            waiters.push(cx.waker().clone());
+            waiters.len() - 1
+        });
+        *slot = u32::try_from(place).unwrap_or(NOWHERE);
         Poll::Pending
     }
 
@@ -70,7 +70,7 @@ impl Completion {
     pub(crate) async fn done(self: Arc<Self>) {
         let mut waiting = vec![self];
         while let Some(next) = waiting.pop() {
-            let mut slot = None;
+            let mut slot = NOWHERE;
             poll_fn(|cx| next.poll(&mut slot, cx).map(|_| ())).await;
             if let Some(Outcome::Split(parts)) = next.outcome.get() {
                 waiting.extend(parts.iter().map(|(_, part)| Arc::clone(part)));
@@ -89,23 +89,30 @@ impl Completion {
 /// [`may_have_happened`](Error::may_have_happened) tells whether the record may be in the log all the same.
 #[must_use = "whether the record arrived is known only here"]
 pub struct Ack {
-    batch: Arc<Completion>,
+    /// None once the outcome was told.
+    batch: Option<Arc<Completion>>,
     index: i32,
-    slot: Option<usize>,
+    /// The place among those who wait for the batch.
+    slot: u32,
 }
 
+/// Not among those who wait.
+const NOWHERE: u32 = u32::MAX;
+
 impl Ack {
+    #[inline]
     pub(crate) fn new(batch: Arc<Completion>, index: i32) -> Self {
-        Self { batch, index, slot: None }
+        Self { batch: Some(batch), index, slot: NOWHERE }
     }
 
     /// What became of the record, if that is known by now. Does not wait.
     pub fn try_get(&self) -> Option<Result<Delivery>> {
-        let (mut batch, mut index) = (&self.batch, self.index);
+        let (mut batch, mut index) = (self.batch.as_ref()?, self.index);
         loop {
             match batch.outcome.get()? {
                 Outcome::Split(parts) => (batch, index) = part_of(parts, index)?,
-                outcome => return Some(resolve(batch, outcome, index)),
+                Outcome::Written { .. } => return Some(Ok(Delivery { batch: Arc::clone(batch), index })),
+                Outcome::Failed { error, records } => return Some(Err(failure_of(error, records, index))),
             }
         }
     }
@@ -116,17 +123,42 @@ impl Future for Ack {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
+        // Mostly it is one of many of a batch that was written.
+        if let Some(Outcome::Written { .. }) = self.batch.as_ref().and_then(|batch| batch.outcome.get())
+            && let Some(batch) = self.batch.take()
+        {
+            return Poll::Ready(Ok(Delivery { batch, index: self.index }));
+        }
+        self.poll_slowly(cx)
+    }
+}
+
+impl Ack {
+    #[cold]
+    #[inline(never)]
+    fn poll_slowly(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery>> {
         loop {
-            let (part, index) = match this.batch.poll(&mut this.slot, cx) {
+            let Some(batch) = &self.batch else {
+                return Poll::Ready(Err(Error::internal("what became of the record was told before")));
+            };
+            let (part, index) = match batch.poll(&mut self.slot, cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Outcome::Split(parts)) => match part_of(parts, this.index) {
+                Poll::Ready(Outcome::Split(parts)) => match part_of(parts, self.index) {
                     Some((part, index)) => (Arc::clone(part), index),
                     None => return Poll::Ready(Err(Error::internal("a part of a batch was lost"))),
                 },
-                Poll::Ready(outcome) => return Poll::Ready(resolve(&this.batch, outcome, this.index)),
+                Poll::Ready(Outcome::Written { .. }) => {
+                    let delivery = Delivery { batch: Arc::clone(batch), index: self.index };
+                    self.batch = None;
+                    return Poll::Ready(Ok(delivery));
+                }
+                Poll::Ready(Outcome::Failed { error, records }) => {
+                    let error = failure_of(error, records, self.index);
+                    self.batch = None;
+                    return Poll::Ready(Err(error));
+                }
             };
-            (this.batch, this.index, this.slot) = (part, index, None);
+            (self.batch, self.index, self.slot) = (Some(part), index, NOWHERE);
         }
     }
 }
@@ -137,26 +169,16 @@ fn part_of(parts: &[(i32, Arc<Completion>)], index: i32) -> Option<(&Arc<Complet
     Some((part, index - first))
 }
 
-#[inline]
-fn resolve(batch: &Arc<Completion>, outcome: &Outcome, index: i32) -> Result<Delivery> {
-    match outcome {
-        Outcome::Written { offset, timestamp } => Ok(Delivery {
-            batch: Arc::clone(batch),
-            offset: offset.map(|base| base.saturating_add(i64::from(index))),
-            timestamp: *timestamp,
-        }),
-        Outcome::Failed { error, records } => {
-            let own = records.iter().find(|(place, _)| *place == index);
-            Err(own.map_or(error, |(_, own)| own).clone())
-        }
-        Outcome::Split(_) => Err(Error::internal("a batch that was taken apart twice")),
-    }
+/// A record's own error, or that of all.
+fn failure_of(error: &Error, records: &[(i32, Error)], index: i32) -> Error {
+    let own = records.iter().find(|(place, _)| *place == index);
+    own.map_or(error, |(_, own)| own).clone()
 }
 
 impl fmt::Debug for Ack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Completion { topic, partition, .. } = &*self.batch;
-        f.debug_struct("Ack").field("topic", topic).field("partition", partition).finish_non_exhaustive()
+        let place = self.batch.as_ref().map(|batch| (&*batch.topic, batch.partition));
+        f.debug_struct("Ack").field("place", &place).finish_non_exhaustive()
     }
 }
 
@@ -164,8 +186,7 @@ impl fmt::Debug for Ack {
 #[derive(Clone)]
 pub struct Delivery {
     batch: Arc<Completion>,
-    offset: Option<i64>,
-    timestamp: Option<i64>,
+    index: i32,
 }
 
 impl Delivery {
@@ -182,23 +203,28 @@ impl Delivery {
     /// The offset. None where brokers do not tell: with [`Acks::None`](super::Acks), and for a record that
     /// was sent again after the broker had forgotten where it wrote it first.
     pub fn offset(&self) -> Option<i64> {
-        self.offset
+        match self.batch.outcome.get() {
+            Some(Outcome::Written { offset, .. }) => Some((*offset)?.saturating_add(i64::from(self.index))),
+            _ => None,
+        }
     }
 
     /// When the broker wrote it, in milliseconds since 1970, if the topic's timestamps are the brokers'.
     pub fn timestamp(&self) -> Option<i64> {
-        self.timestamp
+        match self.batch.outcome.get() {
+            Some(Outcome::Written { timestamp, .. }) => *timestamp,
+            _ => None,
+        }
     }
 }
 
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { offset, timestamp, batch: _ } = self;
         f.debug_struct("Delivery")
             .field("topic", &self.topic())
             .field("partition", &self.partition())
-            .field("offset", offset)
-            .field("timestamp", timestamp)
+            .field("offset", &self.offset())
+            .field("timestamp", &self.timestamp())
             .finish()
     }
 }

@@ -8,8 +8,9 @@ use super::machine_core::LineId;
 use super::machine_line::{Answer, Ticket};
 use super::shared::{Link, Shared, State};
 use crate::cluster::Routed;
-use crate::messages::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse};
+use crate::cluster::metadata::hints::Hints;
 use crate::error::quoted;
+use crate::messages::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse};
 use crate::net::clock;
 use crate::wire::{Str, Uuid};
 use crate::{Error, ErrorCode, Result};
@@ -50,7 +51,7 @@ impl Shared {
     /// An answer came, or none will.
     pub(crate) fn answered(self: &Arc<Self>, mut sent: Sent, result: Result<ProduceResponse>) {
         let mut refresh = result.is_err();
-        let mut hints = Default::default();
+        let mut hints = Hints::default();
         let mut state = self.lock();
         let now = clock::now();
         match result {
@@ -59,7 +60,8 @@ impl Shared {
                 let acks = self.settings.acks.code();
                 for topic in &response.responses {
                     for partition in &topic.partition_responses {
-                        let Some((line, ticket)) = sent.take(&topic.name, topic.topic_id, partition.index) else {
+                        let Some((line, ticket)) = sent.take(&topic.name, topic.topic_id, partition.index)
+                        else {
                             continue;
                         };
                         refresh |= is_elsewhere(ErrorCode(partition.error_code));
@@ -159,7 +161,9 @@ pub(crate) fn judge(said: &PartitionProduceResponse) -> Answer {
         ErrorCode::UNKNOWN_PRODUCER_ID | ErrorCode::INVALID_PRODUCER_EPOCH => {
             Answer::UnknownProducer { error: error() }
         }
-        ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => Answer::TooLarge { error: error() },
+        ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => {
+            Answer::TooLarge { error: error() }
+        }
         // The leader wrote it, and then could not have it written by all.
         ErrorCode::REQUEST_TIMED_OUT | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND => {
             Answer::Retry { error: error(), maybe: true }
@@ -176,7 +180,10 @@ fn record_errors(said: &PartitionProduceResponse, code: ErrorCode) -> Vec<(i32, 
     let errors = said.record_errors.iter().filter(|error| error.batch_index >= 0);
     errors
         .map(|error| {
-            let words = error.batch_index_error_message.as_deref().map_or_else(String::new, |words| quoted(words.as_bytes()));
+            let words = error
+                .batch_index_error_message
+                .as_deref()
+                .map_or_else(String::new, |words| quoted(words.as_bytes()));
             (error.batch_index, Error::broker_said(code, words))
         })
         .collect()

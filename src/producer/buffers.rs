@@ -2,15 +2,14 @@
 //!
 //! A buffer's bytes belong to the budget from when it is given out until nobody holds any part of it: neither a
 //! batch, nor a request that is still being written. Buffers that come back are kept for the next batch, within
-//! the budget, and given up when memory of another size is wanted. The budget grows with data: a batch
-//! starts small and doubles.
+//! the budget, or handed to whoever waits; they are given up when memory of another size is wanted. The budget
+//! grows with data: a batch starts small and doubles.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
 use crate::{Error, Result};
 
@@ -23,36 +22,40 @@ pub(crate) struct Buffers(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    room: Arc<Semaphore>,
     total: usize,
-    /// Buffers that came back, by their capacity.
-    spare: Mutex<BTreeMap<usize, Vec<(Vec<u8>, Share)>>>,
-    waiting: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Bytes that are neither given out nor kept.
+    free: usize,
+    /// Buffers that came back, by their part of the budget; the last one is the warmest.
+    spare: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// Who waits, for how many bytes, in order.
+    waiting: VecDeque<(usize, oneshot::Sender<Buffer>)>,
+    closed: bool,
 }
 
 /// A part of the budget.
 #[derive(Debug)]
 pub(crate) struct Share {
-    permit: Option<OwnedSemaphorePermit>,
+    bytes: usize,
+    home: Buffers,
 }
 
 /// Memory that is in the budget.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
+    /// None for memory that is not counted.
     share: Option<Share>,
-    home: Buffers,
 }
 
 impl Buffers {
     pub(crate) fn new(total: usize) -> Self {
-        let total = total.min(u32::MAX as usize);
-        Self(Arc::new(Inner {
-            room: Arc::new(Semaphore::new(total)),
-            total,
-            spare: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-        }))
+        let state = State { free: total, spare: BTreeMap::new(), waiting: VecDeque::new(), closed: false };
+        Self(Arc::new(Inner { total, state: Mutex::new(state) }))
     }
 
     /// The whole budget, in bytes.
@@ -62,96 +65,127 @@ impl Buffers {
 
     /// What is in use, in bytes, with what is kept for later.
     pub(crate) fn used(&self) -> usize {
-        self.0.total.saturating_sub(self.0.room.available_permits())
+        self.0.total.saturating_sub(self.lock().free)
     }
 
     /// Whether somebody waits for memory.
     pub(crate) fn is_short(&self) -> bool {
-        self.0.waiting.load(Relaxed) > 0
+        !self.lock().waiting.is_empty()
     }
 
-    /// An empty buffer of `size` bytes or somewhat more, if there is room now.
+    /// An empty buffer of `size` bytes or somewhat more, if there is room now and nobody waits for it.
     pub(crate) fn take(&self, size: usize) -> Option<Buffer> {
         let class = self.class(size);
-        if let Some((bytes, share)) = self.spare().get_mut(&class).and_then(Vec::pop) {
-            return Some(self.buffer(bytes, share));
-        }
-        if self.is_short() {
+        let mut state = self.lock();
+        if !state.waiting.is_empty() || state.closed {
             return None;
         }
-        let permits = u32::try_from(class).ok()?;
-        loop {
-            if let Ok(permit) = Arc::clone(&self.0.room).try_acquire_many_owned(permits) {
-                return Some(self.buffer(Vec::with_capacity(class), Share { permit: Some(permit) }));
-            }
-            if !self.evict() {
-                return None;
-            }
-        }
+        let memory = state.take(class)?;
+        drop(state);
+        Some(self.buffer(memory, class))
     }
 
     /// As [`take`](Self::take), after waiting for room behind those who came before. Safe to drop.
     pub(crate) async fn acquire(&self, size: usize) -> Result<Buffer> {
         let class = self.class(size);
-        let permits = u32::try_from(class).unwrap_or(u32::MAX);
-        self.0.waiting.fetch_add(1, Relaxed);
-        let _waiting = Waiting(&self.0.waiting);
-        while self.evict() {}
-        let permit = Arc::clone(&self.0.room).acquire_many_owned(permits).await;
-        let permit = permit.map_err(|_| Error::closed("the producer was closed"))?;
-        Ok(self.buffer(Vec::with_capacity(class), Share { permit: Some(permit) }))
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(Error::closed("the producer was closed"));
+            }
+            state.waiting.push_back((class, sender));
+        }
+        self.serve();
+        receiver.await.map_err(|_| Error::closed("the producer was closed"))
     }
 
     /// Lets go of those who wait, with an error.
     pub(crate) fn close(&self) {
-        self.0.room.close();
+        let mut state = self.lock();
+        state.closed = true;
+        let gone = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.spare));
+        drop(state);
+        drop(gone);
     }
 
-    /// The capacity that a buffer for so many bytes has.
+    /// The bytes that a buffer for so many has.
     pub(crate) fn class(&self, size: usize) -> usize {
         let rounded = size.max(SIZE_MIN).checked_next_power_of_two().unwrap_or(size);
         if rounded > self.0.total { size.max(SIZE_MIN) } else { rounded }
     }
 
-    fn buffer(&self, bytes: Vec<u8>, share: Share) -> Buffer {
-        Buffer { bytes, share: Some(share), home: self.clone() }
+    fn buffer(&self, memory: Memory, class: usize) -> Buffer {
+        let bytes = match memory {
+            Memory::Spare(bytes) => bytes,
+            Memory::Fresh => Vec::with_capacity(class),
+        };
+        Buffer { bytes, share: Some(Share { bytes: class, home: self.clone() }) }
     }
 
-    /// Gives up one buffer that is kept; the largest, because it helps most.
-    fn evict(&self) -> bool {
-        let mut spare = self.spare();
-        while let Some(mut last) = spare.last_entry() {
-            let found = last.get_mut().pop();
-            if last.get().is_empty() {
-                last.remove();
+    /// Gives memory to those who wait, the first of them first.
+    fn serve(&self) {
+        loop {
+            let mut state = self.lock();
+            let Some((class, _)) = state.waiting.front() else { return };
+            let class = *class;
+            if state.waiting.front().is_some_and(|(_, waiter)| waiter.is_closed()) {
+                state.waiting.pop_front();
+                continue;
             }
-            if found.is_some() {
-                return true;
+            let Some(memory) = state.take(class) else { return };
+            let waiter = state.waiting.pop_front();
+            drop(state);
+            let buffer = self.buffer(memory, class);
+            if let Some((_, waiter)) = waiter {
+                // If he has gone the buffer comes back by being dropped.
+                drop(waiter.send(buffer));
             }
         }
-        false
     }
 
-    fn give_back(&self, bytes: Vec<u8>, share: Share) {
-        if !self.is_short() && !self.0.room.is_closed() {
-            self.spare().entry(bytes.capacity()).or_default().push((bytes, share));
-        }
-    }
-
-    fn spare(&self) -> MutexGuard<'_, BTreeMap<usize, Vec<(Vec<u8>, Share)>>> {
-        self.0.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Waiting<'a>(&'a AtomicUsize);
+/// Where memory comes from.
+enum Memory {
+    Spare(Vec<u8>),
+    /// To be allocated: its bytes are taken from the budget.
+    Fresh,
+}
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+impl State {
+    /// Memory of that class: a buffer that is kept, or room for one.
+    fn take(&mut self, class: usize) -> Option<Memory> {
+        if let Some(bytes) = self.spare.get_mut(&class).and_then(Vec::pop) {
+            return Some(Memory::Spare(bytes));
+        }
+        let kept: usize = self.spare.iter().map(|(class, all)| class * all.len()).sum();
+        if self.free + kept < class {
+            return None;
+        }
+        while self.free < class {
+            // The largest, because it helps most.
+            let mut last = self.spare.last_entry()?;
+            let (size, given_up) = (*last.key(), last.get_mut().pop());
+            if last.get().is_empty() {
+                last.remove();
+            }
+            self.free += given_up.map_or(0, |_| size);
+        }
+        self.free -= class;
+        Some(Memory::Fresh)
     }
 }
 
 impl Buffer {
+    /// Memory that came out of this budget, with its share.
+    pub(crate) fn from_parts(bytes: Vec<u8>, share: Option<Share>) -> Self {
+        Self { bytes, share }
+    }
+
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
@@ -159,11 +193,6 @@ impl Buffer {
     /// The memory, and what stands for it in the budget.
     pub(crate) fn into_parts(mut self) -> (Vec<u8>, Option<Share>) {
         (std::mem::take(&mut self.bytes), self.share.take())
-    }
-
-    /// Memory that came out of this budget, with its share.
-    pub(crate) fn from_parts(home: &Buffers, bytes: Vec<u8>, share: Option<Share>) -> Self {
-        Self { bytes, share, home: home.clone() }
     }
 
     /// The same memory, to be shared; it comes back when the last who holds it lets go.
@@ -180,10 +209,24 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some(share) = self.share.take() {
-            let mut bytes = std::mem::take(&mut self.bytes);
-            bytes.clear();
-            self.home.give_back(bytes, share);
+        let Some(share) = &mut self.share else { return };
+        // What is kept has the size that it stands for, or it would never be found again.
+        if self.bytes.capacity() >= share.bytes {
+            let mut state = share.home.lock();
+            if !state.closed {
+                let mut bytes = std::mem::take(&mut self.bytes);
+                bytes.clear();
+                state.spare.entry(share.bytes).or_default().push(bytes);
+                share.bytes = 0;
+            }
         }
+        // The share itself is dropped after this, and serves those who wait.
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.home.lock().free += self.bytes;
+        self.home.serve();
     }
 }

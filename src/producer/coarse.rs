@@ -1,8 +1,8 @@
 //! The time of day, for records that come without one. Reading the clock for each record costs more than
 //! encoding it; so when records come quickly a task reads it every millisecond for all of them.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use crate::net::clock;

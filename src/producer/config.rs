@@ -132,7 +132,10 @@ impl Settings {
             return no("an idempotent producer needs acks from all: switch idempotence off".into());
         }
         if self.idempotent && self.in_flight_max > 5 {
-            return no("brokers know the last five batches of an idempotent producer: max_in_flight is at most 5".into());
+            return no(
+                "brokers know the last five batches of an idempotent producer: max_in_flight is at most 5"
+                    .into(),
+            );
         }
         if self.transactional.is_some() && !self.idempotent {
             return no("transactions need idempotence".into());

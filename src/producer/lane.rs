@@ -20,6 +20,9 @@ use crate::{Error, Result};
 /// Bytes in front of a batch's records, and those that the encoder may write beyond its end.
 const OVERHEAD: usize = 61 + 8;
 
+/// A batch does not start with more than this part of all memory.
+const HINT_SHARE: usize = 16;
+
 /// Why a record was not taken.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -104,6 +107,7 @@ impl Lane {
     }
 
     #[cold]
+    #[inline(never)]
     fn append_slowly<H: AsHeader>(
         &self,
         mut guard: MutexGuard<'_, Open>,
@@ -155,10 +159,11 @@ impl Lane {
             return Err(Error::limit(words).into());
         }
         let given = buffer.take().filter(|given| given.capacity() >= need);
-        // What the last batch needed this one may need as well; but memory goes to data first.
-        let generous = || shared.buffers.take(need.max(hint.min(target)));
-        let buffer = given.or_else(generous).or_else(|| shared.buffers.take(need));
-        let (bytes, share) = buffer.ok_or(Refusal::NoRoom(need))?.into_parts();
+        // What the last batch needed this one will need as well. Where memory is short that is waited for:
+        // many small batches would cost more, and take longer.
+        let want = need.max(hint.min(target).min(shared.buffers.total() / HINT_SHARE));
+        let buffer = given.or_else(|| shared.buffers.take(want));
+        let (bytes, share) = buffer.ok_or(Refusal::NoRoom(want))?.into_parts();
         let builder = BatchBuilder::from_buffer(bytes);
         let room = room_in(&builder, need, target);
         let done = Completion::new(self.topic.name.clone(), self.partition);
@@ -186,6 +191,7 @@ impl Lane {
         Some(self.lock().batch.take()?.done)
     }
 
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -198,11 +204,12 @@ impl OpenBatch {
         if need > target {
             return false;
         }
-        let size = (self.builder.capacity() * 2).max(need + OVERHEAD).min((target + OVERHEAD).max(need + OVERHEAD));
+        let size =
+            (self.builder.capacity() * 2).max(need + OVERHEAD).min((target + OVERHEAD).max(need + OVERHEAD));
         let Some(buffer) = shared.buffers.take(size) else { return false };
         let (bytes, share) = buffer.into_parts();
         let former = self.builder.grow_into(bytes);
-        drop(Buffer::from_parts(&shared.buffers, former, self.share.take()));
+        drop(Buffer::from_parts(former, self.share.take()));
         (self.share, self.room) = (share, room_in(&self.builder, need, target));
         true
     }

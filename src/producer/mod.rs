@@ -28,6 +28,7 @@ mod buffers;
 mod builder;
 mod coarse;
 mod config;
+mod enqueue;
 mod keeper;
 mod lane;
 mod machine_core;
@@ -49,6 +50,7 @@ use std::time::Duration;
 pub use ack::{Ack, Delivery};
 pub use builder::Builder;
 pub use config::Acks;
+pub use enqueue::Enqueue;
 use lane::Refusal;
 pub use partitioner::{Partitioner, Partitioning};
 pub use record::Record;
@@ -115,7 +117,7 @@ impl Producer {
     /// - What brokers say of the topic, if they refuse it.
     pub async fn enqueue<H: AsHeader>(&self, record: Record<'_, H>) -> Result<Ack> {
         let topic = self.topic_of(&record)?;
-        self.handle.shared.append(&topic, &record).await
+        Enqueue::new(&self.handle.shared, &topic, record, None).await
     }
 
     /// Takes a record if that is possible without waiting, and gives it back otherwise.
@@ -191,9 +193,9 @@ impl Topic {
     /// # Errors
     /// As there; [`is_invalid`](Error::is_invalid) for a record of another topic.
     #[inline]
-    pub async fn enqueue<H: AsHeader>(&self, record: Record<'_, H>) -> Result<Ack> {
-        self.check(&record)?;
-        self.handle.shared.append(&self.state, &record).await
+    pub fn enqueue<'a, H: AsHeader>(&'a self, record: Record<'a, H>) -> Enqueue<'a, H> {
+        let wrong = self.check(&record).err();
+        Enqueue::new(&self.handle.shared, &self.state, record, wrong)
     }
 
     /// As [`Producer::try_enqueue`].

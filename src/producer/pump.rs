@@ -139,12 +139,16 @@ impl Shared {
         let mut sent = Sent::to(outgoing.broker, outgoing.place);
         for item in &outgoing.items {
             let Some(lane) = lanes.get(item.line) else { continue };
-            let Some(bytes) = sealed_bytes(core, item.line, item.ticket, |sealed| {
-                sealed.bytes(item.stamp, transactional, &self.buffers)
-            }) else {
+            let Some(bytes) =
+                sealed_bytes(core, item.line, item.ticket, |sealed| sealed.bytes(item.stamp, transactional))
+            else {
                 continue;
             };
-            let data = PartitionProduceData { index: lane.partition, records: Some(bytes), ..PartitionProduceData::default() };
+            let data = PartitionProduceData {
+                index: lane.partition,
+                records: Some(bytes),
+                ..PartitionProduceData::default()
+            };
             let topic = topics.entry(lane.topic.name.clone());
             topic.or_insert_with(|| (Arc::clone(&lane.topic), Vec::new())).1.push(data);
             sent.add(&lane.topic.name, lane.partition, item.line, item.ticket);
@@ -173,9 +177,11 @@ impl Shared {
         let now = clock::now();
         let passes = error.is_io();
         for item in &outgoing.items {
-            let answer = match passes {
-                true => Answer::Retry { error: error.clone(), maybe: false },
-                false => Answer::Refused { error: error.clone(), records: Vec::new() },
+            let error = error.clone();
+            let answer = if passes {
+                Answer::Retry { error, maybe: false }
+            } else {
+                Answer::Refused { error, records: Vec::new() }
             };
             state.core.handle_answer(item.line, item.ticket, answer, now);
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::buffers::{Buffer, Buffers, Share};
+use super::buffers::{Buffer, Share};
 use super::machine_core::LineId;
 use super::machine_line::{Stamped, Ticket};
 use super::topic::TopicState;
@@ -51,7 +51,7 @@ impl Sealed {
     }
 
     /// The bytes that go out; the same as before, if it is the same stamp.
-    pub(crate) fn bytes(&mut self, stamp: Option<Stamped>, transactional: bool, home: &Buffers) -> Bytes {
+    pub(crate) fn bytes(&mut self, stamp: Option<Stamped>, transactional: bool) -> Bytes {
         if let Some((_, bytes)) = self.sent.as_ref().filter(|(sent, _)| *sent == stamp) {
             return bytes.clone();
         }
@@ -63,27 +63,36 @@ impl Sealed {
         };
         self.sent = None;
         let share = self.share.take();
-        let bytes = self.closed.stamp_as(&header, |memory| Buffer::from_parts(home, memory, share).freeze());
+        let bytes = self.closed.stamp_as(&header, |memory| Buffer::from_parts(memory, share).freeze());
         self.sent = Some((stamp, bytes.clone()));
         bytes
     }
 }
 
+/// A compressor and the memory that it writes to.
+type Tool = (Compressor, Vec<u8>);
+
 /// Compressors and the memory that they write to, kept between batches.
 #[derive(Debug, Default)]
 pub(crate) struct Sealer {
-    spare: Mutex<BTreeMap<(u8, Option<i32>), Vec<(Compressor, Vec<u8>)>>>,
+    spare: Mutex<BTreeMap<(u8, Option<i32>), Vec<Tool>>>,
 }
 
 impl Sealer {
-    pub(crate) fn seal(&self, mut builder: BatchBuilder, share: Option<Share>, topic: &TopicState) -> Result<Sealed> {
+    pub(crate) fn seal(
+        &self,
+        mut builder: BatchBuilder,
+        share: Option<Share>,
+        topic: &TopicState,
+    ) -> Result<Sealed> {
         let (compression, level) = topic.compression;
         if compression == Compression::None {
             let closed = builder.close(None, &mut Vec::new())?;
             return Ok(Sealed { closed, share, sent: None });
         }
         let key = (compression.id(), level);
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&key).and_then(Vec::pop);
+        let spare =
+            self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&key).and_then(Vec::pop);
         let (mut compressor, mut scratch) = match spare {
             Some(spare) => spare,
             None => (compressor(compression, level)?, Vec::new()),

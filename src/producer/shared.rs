@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Instant;
 
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::ack::{Ack, Completion, Outcome};
@@ -24,9 +25,9 @@ use super::machine_line::Ticket;
 use super::partitioner::{Choice, PartitionLoad};
 use super::record::Record;
 use super::seal::{Job, Sealed, Sealer};
-use super::topic::{LOAD_FRESH, TopicState};
-use crate::cluster::metadata::{Leader, Snapshot, TopicKey};
+use super::topic::{LOAD_FRESH, LOAD_FRESH_EACH, TopicState};
 use crate::cluster::Cluster;
+use crate::cluster::metadata::{Leader, Snapshot, TopicKey};
 use crate::conn::{Connection, Dice, Pool};
 use crate::net::clock;
 use crate::net::task::Home;
@@ -47,13 +48,33 @@ pub(crate) struct Shared {
     pub(crate) buffers: Buffers,
     pub(crate) coarse: Arc<Coarse>,
     pub(crate) sealer: Sealer,
-    topics: RwLock<BTreeMap<Str, Arc<TopicState>>>,
+    topics: RwLock<Topics>,
     state: Mutex<State>,
     /// Wakes the keeper.
     pub(crate) kick: Notify,
     /// Records are not taken any more.
     shutting: Notify,
     closed: AtomicBool,
+}
+
+/// Topics by name. Programs send to few, so the first of them are found without a full look-up.
+#[derive(Default)]
+struct Topics {
+    first: SmallVec<[Arc<TopicState>; 4]>,
+    all: BTreeMap<Str, Arc<TopicState>>,
+}
+
+impl Topics {
+    fn get(&self, name: &str) -> Option<&Arc<TopicState>> {
+        self.first.iter().find(|topic| *topic.name == *name).or_else(|| self.all.get(name))
+    }
+
+    fn insert(&mut self, topic: &Arc<TopicState>) {
+        if self.first.len() < self.first.inline_size() {
+            self.first.push(Arc::clone(topic));
+        }
+        self.all.insert(topic.name.clone(), Arc::clone(topic));
+    }
 }
 
 /// A batch on its line.
@@ -75,7 +96,10 @@ impl Weighed for Batch {
 pub(crate) enum Link {
     /// The keeper makes one.
     Wanted,
-    Ready { connection: Connection, place: u64 },
+    Ready {
+        connection: Connection,
+        place: u64,
+    },
 }
 
 /// What is behind the lock.
@@ -103,7 +127,13 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, cluster: Cluster<Pool>, hub: Hub, home: Home, seed: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        settings: Settings,
+        cluster: Cluster<Pool>,
+        hub: Hub,
+        home: Home,
+        seed: u64,
+    ) -> Arc<Self> {
         let mut dice = Dice::new(seed);
         let state = State {
             core: Core::new(settings.limits(), dice.roll()),
@@ -152,7 +182,11 @@ impl Shared {
     /// Fails once records are not taken any more.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(self.lock().fatal.clone().unwrap_or_else(|| Error::closed("the producer was closed")));
+            return Err(self
+                .lock()
+                .fatal
+                .clone()
+                .unwrap_or_else(|| Error::closed("the producer was closed")));
         }
         Ok(())
     }
@@ -180,7 +214,7 @@ impl Shared {
         // What is known already need not be waited for.
         learn(&topic, &state.snapshot);
         drop(state);
-        topics.insert(topic.name.clone(), Arc::clone(&topic));
+        topics.insert(&topic);
         drop(topics);
         self.cluster.want([TopicKey::Name(topic.name.clone())]);
         topic
@@ -189,13 +223,16 @@ impl Shared {
     /// The topic of that name, for a record of it.
     pub(crate) fn find_topic(&self, name: &str) -> Result<Arc<TopicState>> {
         if name.is_empty() || name.len() > TOPIC_NAME_MAX {
-            return Err(Error::invalid(format!("a topic name of {} bytes: 1 to {TOPIC_NAME_MAX}", name.len())));
+            return Err(Error::invalid(format!(
+                "a topic name of {} bytes: 1 to {TOPIC_NAME_MAX}",
+                name.len()
+            )));
         }
         Ok(self.topic(name))
     }
 
     pub(crate) fn topics(&self) -> Vec<Arc<TopicState>> {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).all.values().cloned().collect()
     }
 
     /// Takes a record, if there is room and its partition is known. Does not wait.
@@ -229,6 +266,7 @@ impl Shared {
     }
 
     #[cold]
+    #[inline(never)]
     fn do_chores(self: &Arc<Self>, chores: Chores) {
         let sealed = chores.seal.is_some();
         if let Some(job) = chores.seal {
@@ -265,11 +303,14 @@ impl Shared {
 
     /// Whose turn it is from now on.
     #[cold]
+    #[inline(never)]
     fn next_turn(&self, topic: &TopicState) -> u32 {
         let now = clock::now();
         let mut turns = topic.turns();
         let turns = &mut *turns;
-        if turns.measured.is_none_or(|at| now.saturating_duration_since(at) >= LOAD_FRESH) {
+        // Looking at ten thousand partitions takes half a millisecond.
+        let fresh = LOAD_FRESH.max(LOAD_FRESH_EACH.saturating_mul(topic.count()));
+        if turns.measured.is_none_or(|at| now.saturating_duration_since(at) >= fresh) {
             turns.load.measure(&self.settings.partitioning, &self.loads(topic, now));
             turns.measured = Some(now);
         }
@@ -302,6 +343,7 @@ impl Shared {
     }
 
     #[cold]
+    #[inline(never)]
     fn add_lane<'a>(&self, topic: &'a Arc<TopicState>, partition: u32) -> Result<&'a Arc<Lane>, Refusal> {
         let index = i32::try_from(partition).map_err(|_| Error::invalid(format!("partition {partition}")))?;
         let make = || {
@@ -318,53 +360,19 @@ impl Shared {
         lane.ok_or_else(|| Error::invalid(format!("partition {partition} is more than there can be")).into())
     }
 
-    /// Takes a record as soon as there is room. Safe to drop before that.
-    pub(crate) async fn append<H: AsHeader>(
-        self: &Arc<Self>,
-        topic: &Arc<TopicState>,
-        record: &Record<'_, H>,
-    ) -> Result<Ack> {
-        match self.try_append(topic, record, &mut None) {
-            Ok(ack) => Ok(ack),
-            Err(Refusal::Error(error)) => Err(error),
-            Err(refusal) => self.append_later(topic, record, refusal).await,
-        }
-    }
-
-    async fn append_later<H: AsHeader>(
-        self: &Arc<Self>,
-        topic: &Arc<TopicState>,
-        record: &Record<'_, H>,
-        mut refusal: Refusal,
-    ) -> Result<Ack> {
-        let deadline = clock::now() + self.settings.max_block;
-        let mut buffer = None;
-        loop {
-            match refusal {
-                Refusal::Error(error) => return Err(error),
-                Refusal::NoRoom(size) if size > self.buffers.total() => {
-                    return Err(Error::limit(format!("a record of {size} bytes, more than all memory for records")));
-                }
-                Refusal::NoRoom(size) => buffer = Some(self.wait_for_room(size, deadline).await?),
-                Refusal::NotReady => self.wait_for_topic(topic, record.partition, deadline).await?,
-                Refusal::Elsewhere => {}
-            }
-            match self.try_append(topic, record, &mut buffer) {
-                Ok(ack) => return Ok(ack),
-                Err(next) => refusal = next,
-            }
-        }
-    }
-
-    async fn wait_for_room(self: &Arc<Self>, size: usize, deadline: Instant) -> Result<Buffer> {
+    /// Memory, as soon as there is some.
+    pub(crate) async fn wait_for_room(self: &Arc<Self>, size: usize, deadline: Instant) -> Result<Buffer> {
         // What waits for more records is sent now.
         self.with_core(|core, now| core.handle_pressure(now));
         self.pump();
         let room = tokio::time::timeout_at(deadline.into(), self.buffers.acquire(size)).await;
-        room.map_err(|_| Error::timeout("no memory for the record became free: brokers are slower than records come"))?
+        room.map_err(|_| {
+            Error::timeout("no memory for the record became free: brokers are slower than records come")
+        })?
     }
 
-    async fn wait_for_topic(
+    /// Waits until the topic, and the partition if one is named, are known.
+    pub(crate) async fn wait_for_topic(
         self: &Arc<Self>,
         topic: &Arc<TopicState>,
         partition: Option<i32>,
@@ -504,7 +512,6 @@ impl Shared {
             done.complete(Outcome::Failed { error: error.clone().maybe_done(), records: Vec::new() });
         }
     }
-
 }
 
 impl State {
@@ -528,8 +535,7 @@ pub(crate) fn leader_of(snapshot: &Snapshot, topic: &Str, partition: i32) -> Opt
 pub(crate) fn learn(topic: &TopicState, snapshot: &Snapshot) {
     let Some(known) = snapshot.topic(&topic.name) else { return };
     let last = known.partitions.last().map_or(0, |last| last.index.saturating_add(1));
-    let error = (!known.error.is_none())
-        .then(|| Error::broker_said(known.error, format!("topic {}", topic.name)));
+    let error =
+        (!known.error.is_none()).then(|| Error::broker_said(known.error, format!("topic {}", topic.name)));
     topic.learn(u32::try_from(last).unwrap_or(0), known.id, error);
 }
-

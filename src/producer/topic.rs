@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::lane::Lane;
 use super::partitioner::{Load, RoundRobin};
+use crate::Error;
 use crate::conn::Dice;
 use crate::records::Compression;
 use crate::wire::{Str, Uuid};
-use crate::Error;
 
 /// How long a look at the lengths of queues is good for.
 pub(crate) const LOAD_FRESH: Duration = Duration::from_millis(5);
+
+/// It is good for so much longer for each partition.
+pub(crate) const LOAD_FRESH_EACH: Duration = Duration::from_micros(5);
 
 /// Nobody's turn.
 const NONE: u32 = u32::MAX;
@@ -51,8 +54,12 @@ pub(crate) struct Turns {
 
 impl TopicState {
     pub(crate) fn new(name: Str, compression: (Compression, Option<i32>), seed: u64) -> Arc<Self> {
-        let turns =
-            Turns { load: Load::default(), measured: None, round: RoundRobin::default(), dice: Dice::new(seed) };
+        let turns = Turns {
+            load: Load::default(),
+            measured: None,
+            round: RoundRobin::default(),
+            dice: Dice::new(seed),
+        };
         Arc::new(Self {
             name,
             compression,
@@ -158,7 +165,10 @@ impl Lanes {
     fn slot(&self, partition: u32) -> Option<&OnceLock<Arc<Lane>>> {
         let place = partition.checked_add(1)?;
         let row = place.ilog2();
-        let lanes = self.rows.get(row as usize)?.get_or_init(|| (0..1_usize << row).map(|_| OnceLock::new()).collect());
+        let lanes = self
+            .rows
+            .get(row as usize)?
+            .get_or_init(|| (0..1_usize << row).map(|_| OnceLock::new()).collect());
         lanes.get((place - (1 << row)) as usize)
     }
 }

@@ -40,6 +40,7 @@ pub struct NewRecord<'a, H = Header<'a>> {
 impl NewRecord<'_> {
     /// A record with this timestamp, in milliseconds since 1970, and with a null key, a null value
     /// and no headers.
+    #[inline]
     pub fn new(timestamp: i64) -> Self {
         Self { timestamp, key: None, value: None, headers: &[] }
     }
@@ -62,12 +63,14 @@ impl<'a, H> NewRecord<'a, H> {
 
     /// Sets key and value, either of which may be null.
     #[must_use]
+    #[inline]
     pub fn key_value(mut self, key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> Self {
         (self.key, self.value) = (key, value);
         self
     }
 
     /// Sets the headers, whose type stays.
+    #[inline]
     pub(crate) fn with_headers<G>(self, headers: &'a [G]) -> NewRecord<'a, G> {
         let Self { timestamp, key, value, headers: _ } = self;
         NewRecord { timestamp, key, value, headers }
@@ -148,11 +151,13 @@ impl BatchBuilder {
     }
 
     /// The bytes that the batch has so far, uncompressed, with its header.
+    #[inline]
     pub fn size(&self) -> usize {
         self.buf.len().max(HEADER_SIZE)
     }
 
     /// The records in the batch so far.
+    #[inline]
     pub fn count(&self) -> usize {
         self.count as usize
     }
