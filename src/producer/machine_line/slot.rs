@@ -44,7 +44,7 @@ pub(crate) enum End {
 }
 
 impl End {
-    pub(super) fn failed(error: Error) -> Self {
+    pub(crate) fn failed(error: Error) -> Self {
         Self::Failed { error, records: Vec::new() }
     }
 }
