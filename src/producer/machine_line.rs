@@ -103,6 +103,7 @@ impl<B> Line<B> {
             state: State::Sealing,
             stamp: None,
             maybe: false,
+            torn: false,
             error: None,
         });
         if let Some(error) = self.over.clone() {
@@ -163,6 +164,7 @@ impl<B> Line<B> {
                 state: State::Sealing,
                 stamp,
                 maybe: whole.maybe,
+                torn: whole.maybe,
                 error: whole.error.clone(),
             };
             stamp = stamp.map(|stamp| Stamped { sequence: after(stamp.sequence, count), ..stamp });
@@ -333,7 +335,7 @@ impl<B> Line<B> {
             let shut_out = explained || self.is_shut_out(at);
             (self.broken, self.burnt) = (true, !explained);
             if let Some(slot) = self.slots.get_mut(at) {
-                slot.maybe &= !shut_out;
+                slot.maybe &= slot.torn || !shut_out;
                 if slot.maybe {
                     // What the gap was left for may yet arrive, and an earlier attempt of this one behind it.
                     return self.lost(ticket, error, now, dice);

@@ -94,6 +94,8 @@ pub(super) struct Slot<B> {
     pub(super) stamp: Option<Stamped>,
     /// It may be in the log, under that stamp.
     pub(super) maybe: bool,
+    /// It is a part of one that may be in the log: the broker would not know it again by its numbers.
+    pub(super) torn: bool,
     /// Why the last attempt failed.
     pub(super) error: Option<Error>,
 }
