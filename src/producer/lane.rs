@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::ack::{Ack, Completion};
 use super::buffers::{Buffer, Share};
 use super::machine_core::LineId;
+use super::partitioner::Turn;
 use super::seal::Job;
 use super::shared::Shared;
 use super::topic::TopicState;
@@ -62,8 +63,7 @@ struct Open {
     batch: Option<OpenBatch>,
     /// What the last batch needed.
     hint: usize,
-    /// Bytes of records that came here because it was the partition's turn.
-    given: usize,
+    turn: Turn,
 }
 
 #[derive(Debug)]
@@ -92,18 +92,19 @@ impl Lane {
         buffer: &mut Option<Buffer>,
         chores: &mut Chores,
     ) -> Result<Ack, Refusal> {
-        let mut open = self.lock();
+        let mut guard = self.lock();
+        let open = &mut *guard;
         if let Some(batch) = &mut open.batch {
             let before = batch.builder.size();
             if let Some(place) = batch.builder.append_within(record, batch.room)? {
                 let ack = Ack::new(Arc::clone(&batch.done), place);
                 if in_turn {
-                    open.given += batch.builder.size() - before;
+                    open.turn.add(batch.builder.size() - before);
                 }
                 return Ok(ack);
             }
         }
-        self.append_slowly(open, shared, record, in_turn, buffer, chores)
+        self.append_slowly(guard, shared, record, in_turn, buffer, chores)
     }
 
     #[cold]
@@ -123,12 +124,11 @@ impl Lane {
         let grown = open.batch.as_mut().is_some_and(|batch| batch.grow(shared, record, target));
         if !grown && open.batch.is_some() {
             chores.seal = self.close_locked(open, shared);
-            if in_turn && open.given >= target {
-                open.given = 0;
-                return Err(Refusal::Elsewhere);
-            }
         }
         if open.batch.is_none() {
+            if in_turn && open.turn.ends(target) {
+                return Err(Refusal::Elsewhere);
+            }
             open.batch = Some(self.begin(open.hint, shared, record, target, buffer)?);
             shared.with_core(|core, now| core.handle_opened(self.line, now));
             chores.opened = true;
@@ -138,7 +138,7 @@ impl Lane {
         let place = batch.builder.append_within(record, batch.room)?;
         let place = place.ok_or_else(|| Error::internal("a record that does not fit into its own batch"))?;
         if in_turn {
-            open.given += batch.builder.size() - before;
+            open.turn.add(batch.builder.size() - before);
         }
         Ok(Ack::new(Arc::clone(&batch.done), place))
     }

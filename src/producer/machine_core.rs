@@ -5,8 +5,7 @@
 //! in the queue, in turn, up to its size; a broker has several requests in flight. An open batch whose linger
 //! is over is closed when its broker can take it, and not before: until then it grows.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::machine_identity::Identity;
@@ -33,18 +32,25 @@ pub(crate) struct Limits {
 struct Entry<B> {
     line: Line<B>,
     leader: Option<i32>,
-    /// It is in its leader's queue.
-    queued: bool,
-    /// It waits for its leader to be known.
-    homeless: bool,
+    /// It is in its leader's queue, with that number.
+    queued: Option<u64>,
     /// Whether it may send at all: in a transaction, once the coordinator knows of it.
     open: bool,
     /// The earliest alarm that is set for it.
     alarm: Option<Instant>,
-    /// Counts batches that were opened and closed; odd while there is an open one.
-    openings: u64,
-    /// Since when it has an open batch that should be closed when there is room.
-    due: Option<Instant>,
+    /// Its open batch.
+    open_batch: Option<OpenBatch>,
+}
+
+/// What is known of a batch that still gets records.
+#[derive(Debug, Clone, Copy)]
+struct OpenBatch {
+    /// When its linger is over.
+    linger: Instant,
+    /// When it is too late for it.
+    deadline: Instant,
+    /// It should be closed when there is room: it is in its leader's queue of those, with that number.
+    due: Option<u64>,
 }
 
 /// Stands for the leader of partitions that have none.
@@ -56,9 +62,10 @@ struct Node {
     /// Names the connection; none while there is none.
     place: Option<u64>,
     in_flight: usize,
-    queue: VecDeque<LineId>,
-    /// Lines with open batches that are due, and since when.
-    due: VecDeque<(Instant, LineId)>,
+    /// Lines that can send, each once, in the order in which they came.
+    queue: BTreeSet<(u64, LineId)>,
+    /// Lines with open batches that are due.
+    due: BTreeSet<(u64, LineId)>,
 }
 
 /// One batch of a request.
@@ -91,9 +98,13 @@ pub(crate) struct Core<B> {
     /// Whose turn it is.
     turn: Option<i32>,
     identity: Option<Identity>,
-    /// Open batches and when their linger is over, in that order, with the number of the opening.
-    lingering: VecDeque<(Instant, LineId, u64)>,
-    alarms: BinaryHeap<Reverse<(Instant, LineId)>>,
+    /// Numbers for queues.
+    numbers: u64,
+    /// Open batches and when their linger is over.
+    lingering: BTreeSet<(Instant, LineId)>,
+    /// Open batches whose linger is over, and when it is too late for them.
+    expiring: BTreeSet<(Instant, LineId)>,
+    alarms: BTreeSet<(Instant, LineId)>,
     /// Lines with batches that have no leader.
     homeless: BTreeSet<LineId>,
     /// Lines that cannot go on under their identity.
@@ -111,8 +122,10 @@ impl<B: Weighed> Core<B> {
             nodes: BTreeMap::new(),
             turn: None,
             identity: None,
-            lingering: VecDeque::new(),
-            alarms: BinaryHeap::new(),
+            numbers: 0,
+            lingering: BTreeSet::new(),
+            expiring: BTreeSet::new(),
+            alarms: BTreeSet::new(),
             homeless: BTreeSet::new(),
             broken: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -125,25 +138,28 @@ impl<B: Weighed> Core<B> {
         self.entries.push(Entry {
             line: Line::new(self.limits.rules),
             leader: None,
-            queued: false,
-            homeless: false,
+            queued: None,
             open,
             alarm: None,
-            openings: 0,
-            due: None,
+            open_batch: None,
         });
         self.entries.len() - 1
     }
 
     /// A batch was opened.
     pub(crate) fn handle_opened(&mut self, line: LineId, now: Instant) {
+        self.forget_open(line);
         let Some(entry) = self.entries.get_mut(line) else { return };
-        entry.openings += 1;
-        if self.limits.linger.is_zero() {
-            self.make_due(line, now);
-        } else {
-            let openings = entry.openings;
-            self.lingering.push_back((now + self.limits.linger, line, openings));
+        let Limits { linger, delivery_timeout, .. } = self.limits;
+        let batch = OpenBatch {
+            linger: now + linger.min(delivery_timeout),
+            deadline: now + delivery_timeout,
+            due: None,
+        };
+        entry.open_batch = Some(batch);
+        match linger.is_zero() {
+            true => self.make_due(line, now),
+            false => _ = self.lingering.insert((batch.linger, line)),
         }
     }
 
@@ -156,47 +172,42 @@ impl<B: Weighed> Core<B> {
         opened: Instant,
     ) -> Option<Ticket> {
         let deadline = opened + self.limits.delivery_timeout;
-        let entry = self.entries.get_mut(line)?;
-        entry.due = None;
-        entry.openings += 1;
-        Some(entry.line.push(batch, count, opened, deadline))
+        self.forget_open(line);
+        let ticket = self.entries.get_mut(line)?.line.push(batch, count, opened, deadline);
+        self.told.insert(line);
+        Some(ticket)
+    }
+
+    /// There is no open batch on the line any more.
+    fn forget_open(&mut self, id: LineId) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let Some(batch) = entry.open_batch.take() else { return };
+        self.lingering.remove(&(batch.linger, id));
+        self.expiring.remove(&(batch.deadline, id));
+        if let Some(due) = batch.due
+            && let Some(node) = self.nodes.get_mut(&entry.leader.unwrap_or(NOBODY))
+        {
+            node.due.remove(&(due, id));
+        }
     }
 
     /// All open batches are due now: memory is wanted, or a flush.
     pub(crate) fn handle_pressure(&mut self, now: Instant) {
-        for (_, line, openings) in std::mem::take(&mut self.lingering) {
-            self.linger_over(line, openings, now);
-        }
-    }
-
-    fn linger_over(&mut self, line: LineId, openings: u64, now: Instant) {
-        // It may be another batch by now.
-        if self.entries.get(line).is_some_and(|entry| entry.openings == openings) {
+        for (_, line) in std::mem::take(&mut self.lingering) {
             self.make_due(line, now);
         }
     }
 
-    fn make_due(&mut self, line: LineId, now: Instant) {
-        let Some(entry) = self.entries.get_mut(line) else { return };
-        if entry.due.is_some() {
-            return;
-        }
-        entry.due = Some(now);
-        let leader = entry.leader;
-        self.nodes.entry(leader.unwrap_or(NOBODY)).or_default().due.push_back((now, line));
-        if leader.is_none() {
-            self.miss(line);
-        }
-        // It is closed when it can be sent, or when its time is over.
-        self.set_alarm(line, now + self.limits.delivery_timeout);
-    }
-
-    /// It has no leader.
-    fn miss(&mut self, line: LineId) {
-        if let Some(entry) = self.entries.get_mut(line) {
-            entry.homeless = true;
-            self.homeless.insert(line);
-        }
+    /// The open batch is to be closed when it can be sent, or when its time is over.
+    fn make_due(&mut self, id: LineId, now: Instant) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let Some(batch) = entry.open_batch.as_mut().filter(|batch| batch.due.is_none()) else { return };
+        self.numbers += 1;
+        batch.due = Some(self.numbers);
+        self.expiring.insert((batch.deadline, id));
+        let node = self.nodes.entry(entry.leader.unwrap_or(NOBODY)).or_default();
+        node.due.insert((self.numbers, id));
+        self.touch(id, now);
     }
 
     /// A batch can be sent.
@@ -235,21 +246,18 @@ impl<B: Weighed> Core<B> {
     /// Who leads the partition of a line now.
     pub(crate) fn handle_leader(&mut self, id: LineId, leader: Option<i32>, now: Instant) {
         let Some(entry) = self.entries.get_mut(id) else { return };
-        if entry.leader == leader && !entry.homeless {
+        if entry.leader == leader {
             return;
         }
-        entry.leader = leader;
-        entry.queued = false;
-        let due = entry.due;
-        if leader.is_some() {
-            entry.homeless = false;
-            self.homeless.remove(&id);
+        let due = entry.open_batch.and_then(|batch| batch.due);
+        let former = std::mem::replace(&mut entry.leader, leader).unwrap_or(NOBODY);
+        let queued = entry.queued.take();
+        if let Some(node) = self.nodes.get_mut(&former) {
+            queued.map(|number| node.queue.remove(&(number, id)));
+            due.map(|number| node.due.remove(&(number, id)));
         }
-        if let Some(since) = due {
-            self.nodes.entry(leader.unwrap_or(NOBODY)).or_default().due.push_back((since, id));
-            if leader.is_none() {
-                self.miss(id);
-            }
+        if let Some(number) = due {
+            self.nodes.entry(leader.unwrap_or(NOBODY)).or_default().due.insert((number, id));
         }
         self.touch(id, now);
     }
@@ -259,9 +267,9 @@ impl<B: Weighed> Core<B> {
         let node = self.nodes.entry(broker).or_default();
         node.place = place;
         // What could not go before may go now.
-        for id in std::mem::take(&mut node.queue) {
+        for (_, id) in std::mem::take(&mut node.queue) {
             if let Some(entry) = self.entries.get_mut(id) {
-                entry.queued = false;
+                entry.queued = None;
             }
             self.touch(id, now);
         }
@@ -270,11 +278,7 @@ impl<B: Weighed> Core<B> {
     /// The producer's identity from now on.
     pub(crate) fn handle_identity(&mut self, identity: Option<Identity>, now: Instant) {
         self.identity = identity;
-        self.broken.clear();
         for id in 0..self.entries.len() {
-            if let (Some(entry), Some(identity)) = (self.entries.get_mut(id), identity) {
-                entry.line.handle_identity(identity);
-            }
             self.touch(id, now);
         }
     }
@@ -296,17 +300,16 @@ impl<B: Weighed> Core<B> {
 
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        while let Some((_, line, openings)) = self.lingering.front().copied().filter(|(at, ..)| *at <= now) {
-            self.lingering.pop_front();
-            self.linger_over(line, openings, now);
+        while let Some(first) = self.lingering.first().copied().filter(|(at, _)| *at <= now) {
+            self.lingering.remove(&first);
+            self.make_due(first.1, now);
         }
-        while let Some(Reverse((at, id))) = self.alarms.peek().copied().filter(|Reverse((at, _))| *at <= now)
-        {
-            self.alarms.pop();
-            if let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.alarm == Some(at)) {
+        while let Some((at, id)) = self.alarms.first().copied().filter(|(at, _)| *at <= now) {
+            self.alarms.remove(&(at, id));
+            if let Some(entry) = self.entries.get_mut(id) {
                 entry.alarm = None;
-                self.with(id, now, |line, _| line.handle_timeout(now));
             }
+            self.with(id, now, |line, _| line.handle_timeout(now));
         }
     }
 
@@ -325,22 +328,24 @@ impl<B: Weighed> Core<B> {
     /// Puts a line where it belongs, after whatever happened to it.
     fn touch(&mut self, id: LineId, now: Instant) {
         let Some(entry) = self.entries.get_mut(id) else { return };
-        if entry.line.wants_identity().is_some() {
-            self.broken.insert(id);
+        if let Some(identity) = self.identity {
+            // Another line may have got it before this one came to want it (P05).
+            entry.line.handle_identity(identity);
         }
+        match entry.line.wants_identity() {
+            Some(_) => self.broken.insert(id),
+            None => self.broken.remove(&id),
+        };
+        let waits = entry.line.waiting() > 0 || entry.open_batch.is_some_and(|batch| batch.due.is_some());
+        match waits && entry.leader.is_none() {
+            true => self.homeless.insert(id),
+            false => self.homeless.remove(&id),
+        };
         if let Some(at) = entry.line.poll_timeout(now) {
             self.set_alarm(id, at);
         }
         let Some(entry) = self.entries.get_mut(id) else { return };
-        let Some(leader) = entry.leader else {
-            if entry.line.waiting() > 0 {
-                self.miss(id);
-            }
-            return;
-        };
-        if entry.queued || !entry.open {
-            return;
-        }
+        let Some(leader) = entry.leader.filter(|_| entry.open && entry.queued.is_none()) else { return };
         let node = self.nodes.entry(leader).or_default();
         // Without a connection it waits in the queue, which is why one is made.
         let sendable = match node.place {
@@ -348,45 +353,37 @@ impl<B: Weighed> Core<B> {
             None => entry.line.waiting() > 0 && entry.line.in_flight() == 0,
         };
         if sendable {
-            entry.queued = true;
-            node.queue.push_back(id);
+            self.numbers += 1;
+            entry.queued = Some(self.numbers);
+            node.queue.insert((self.numbers, id));
         }
     }
 
     fn set_alarm(&mut self, id: LineId, at: Instant) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if entry.alarm.is_none_or(|alarm| at < alarm) {
-            entry.alarm = Some(at);
-            self.alarms.push(Reverse((at, id)));
+            if let Some(former) = entry.alarm.replace(at) {
+                self.alarms.remove(&(former, id));
+            }
+            self.alarms.insert((at, id));
         }
     }
 
     /// A line whose open batch is to be closed now: its broker can take it, or its time is over.
     pub(crate) fn poll_close(&mut self, now: Instant) -> Option<LineId> {
-        let Limits { in_flight_max, delivery_timeout, .. } = self.limits;
-        for (broker, node) in &mut self.nodes {
-            let room = node.place.is_some() && node.in_flight < in_flight_max;
-            let late = |since: Instant| now >= since + delivery_timeout;
-            if !room && !node.due.front().is_some_and(|(since, _)| late(*since)) {
-                continue;
-            }
-            for _ in 0..node.due.len() {
-                let Some((since, id)) = node.due.pop_front() else { break };
-                let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.due == Some(since)) else {
-                    continue;
-                };
-                if entry.leader.unwrap_or(NOBODY) != *broker {
-                    continue;
-                }
-                // What waits already goes first, and the open batch grows.
-                if (room && entry.open && entry.line.waiting() == 0) || late(since) {
-                    entry.due = None;
-                    return Some(id);
-                }
-                node.due.push_back((since, id));
-            }
+        let late = self.expiring.first().filter(|(at, _)| *at <= now).map(|(_, id)| *id);
+        let id = late.or_else(|| self.nodes.values().find_map(|node| self.closable(node)))?;
+        self.forget_open(id);
+        Some(id)
+    }
+
+    /// A line whose open batch this broker can take. What waits already goes first, and the open batch grows.
+    fn closable(&self, node: &Node) -> Option<LineId> {
+        if node.place.is_none() || node.in_flight >= self.limits.in_flight_max {
+            return None;
         }
-        None
+        let mut due = node.due.iter().map(|(_, id)| *id);
+        due.find(|id| self.entries.get(*id).is_some_and(|entry| entry.open && entry.line.waiting() == 0))
     }
 
     /// The next request: `None` if no broker can take one.
@@ -411,22 +408,19 @@ impl<B: Weighed> Core<B> {
         let mut items = Vec::new();
         let mut size = 0_usize;
         let mut again = Vec::new();
-        for _ in 0..node.queue.len() {
-            let Some(id) = node.queue.pop_front() else { break };
-            let Some(entry) = self.entries.get_mut(id) else { continue };
-            if entry.leader != Some(broker) {
-                continue;
-            }
+        while let Some((number, id)) = node.queue.first().copied() {
+            let Some(entry) = self.entries.get_mut(id) else { break };
             let next = entry.line.peek(now, place, self.identity).map_or(0, Weighed::size);
             if size > 0 && size.saturating_add(next) > self.limits.request_size_max {
-                node.queue.push_front(id);
                 break;
             }
-            entry.queued = false;
+            node.queue.remove(&(number, id));
+            entry.queued = None;
             if let Some(sending) = entry.line.poll_send(now, place, self.identity) {
                 size = size.saturating_add(sending.batch.size());
                 items.push(Item { line: id, ticket: sending.ticket, stamp: sending.stamp });
             }
+            // It comes back behind all others, with its next batch, once this request is complete.
             again.push(id);
         }
         if !items.is_empty() {
@@ -479,9 +473,8 @@ impl<B: Weighed> Core<B> {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let lingering = self.lingering.front().map(|(at, ..)| *at);
-        let alarm = self.alarms.peek().map(|Reverse((at, _))| *at);
-        lingering.into_iter().chain(alarm).min()
+        let sets = [&self.lingering, &self.expiring, &self.alarms];
+        sets.into_iter().filter_map(|set| set.first().map(|(at, _)| *at)).min()
     }
 
     /// How many batches wait on a line, for the choice among partitions.
@@ -500,3 +493,6 @@ impl<B: Weighed> Core<B> {
         self.entries.iter().all(|entry| entry.line.len() == 0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,105 +10,24 @@
 //! is first sent, and keeps both for as long as it may be in the log under them: the broker knows it again
 //! then. Numbers of a batch that may be in the log are never given to another one. Where numbers are lost (a
 //! batch was given up, or the broker does not know what came before), the line is *broken*: it finds out what
-//! became of everything that may be in the log, then asks for a new identity, and goes on from 0 under that,
-//! with what is certain not to be in the log.
+//! became of everything that may be in the log. Then what is left, which is certain not to be in it, is
+//! numbered again: where the log ends, if that is known, and else from 0 under a new identity.
+//!
+//! What was on its way when a connection ended may still arrive at the broker after what is sent later. So an
+//! attempt without an answer counts as one that may be in the log until the log is known to hold the batch,
+//! or to have no place for it any more.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
+pub(crate) use slot::{Answer, End, Event, Rules, Stamped, Ticket};
+use slot::{Slot, State, after, is_behind};
+
 use super::machine_identity::Identity;
 use crate::Error;
-use crate::cluster::Backoff;
 use crate::conn::Dice;
 
-/// A batch's number on its line.
-pub(crate) type Ticket = u64;
-
-/// The identity and the first sequence number that a batch carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamped {
-    pub(crate) identity: Identity,
-    pub(crate) sequence: i32,
-}
-
-/// What an attempt at sending a batch came to.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// It is in the log.
-    Written { offset: Option<i64>, timestamp: Option<i64> },
-    /// It was in the log before.
-    Duplicate { offset: Option<i64>, timestamp: Option<i64> },
-    /// It may work if it is sent again. `maybe`: it may be in the log.
-    Retry { error: Error, maybe: bool },
-    /// `OUT_OF_ORDER_SEQUENCE_NUMBER`: a batch before it is missing.
-    OutOfOrder { error: Error },
-    /// The broker has no state of this identity, or a newer one: `UNKNOWN_PRODUCER_ID`,
-    /// `INVALID_PRODUCER_EPOCH`.
-    UnknownProducer { error: Error },
-    /// It is larger than the broker takes.
-    TooLarge { error: Error },
-    /// It will never be taken. Some of its records may have errors of their own (KIP-467).
-    Refused { error: Error, records: Vec<(i32, Error)> },
-}
-
-/// What became of a batch.
-#[derive(Debug)]
-pub(crate) enum End {
-    Written { offset: Option<i64>, timestamp: Option<i64> },
-    Failed { error: Error, records: Vec<(i32, Error)> },
-}
-
-impl End {
-    fn failed(error: Error) -> Self {
-        Self::Failed { error, records: Vec::new() }
-    }
-}
-
-/// What there is to be done for a line.
-#[derive(Debug)]
-pub(crate) enum Event<B> {
-    /// The batch is done with; `batch` may still be on the wire, its owners say.
-    Ended { batch: B, end: End },
-    /// To be taken apart, and given back by [`Line::replace`].
-    Split { ticket: Ticket, batch: B, error: Error },
-}
-
-/// How a line works.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules {
-    pub(crate) idempotent: bool,
-    pub(crate) transactional: bool,
-    pub(crate) backoff: Backoff,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// It is being compressed, or taken apart.
-    Sealing,
-    /// It can be sent, or sent again.
-    Ready,
-    /// It is in flight.
-    Sent,
-    /// It is in flight, and its owner was told that it took too long.
-    Orphan,
-    /// Done; it goes when all before it are done.
-    Done,
-}
-
-#[derive(Debug)]
-struct Slot<B> {
-    ticket: Ticket,
-    /// None once its end was told, and while it is taken apart.
-    batch: Option<B>,
-    count: i32,
-    deadline: Instant,
-    state: State,
-    stamp: Option<Stamped>,
-    /// It may be in the log, under that stamp.
-    maybe: bool,
-    /// Why the last attempt failed.
-    error: Option<Error>,
-}
+mod slot;
 
 /// The line of one partition.
 #[derive(Debug)]
@@ -131,8 +50,12 @@ pub(crate) struct Line<B> {
     acked_sequence: Option<i32>,
     /// Since when something waits to be sent without any of it being sent.
     waiting_since: Option<Instant>,
-    /// Sequence numbers are lost; nothing new is stamped under this identity.
+    /// Sequence numbers are lost; nothing is stamped until it is known which.
     broken: bool,
+    /// It is not known where the log ends: only a new identity helps.
+    burnt: bool,
+    /// Why nothing is sent any more, at the end of all.
+    over: Option<Error>,
     events: VecDeque<Event<B>>,
 }
 
@@ -142,8 +65,6 @@ pub(crate) struct Sending<'a, B> {
     pub(crate) ticket: Ticket,
     pub(crate) batch: &'a mut B,
     pub(crate) stamp: Option<Stamped>,
-    /// It was sent before, under the same stamp: the same bytes go again.
-    pub(crate) again: bool,
 }
 
 impl<B> Line<B> {
@@ -162,6 +83,8 @@ impl<B> Line<B> {
             acked_sequence: None,
             waiting_since: None,
             broken: false,
+            burnt: false,
+            over: None,
             events: VecDeque::new(),
         }
     }
@@ -180,8 +103,13 @@ impl<B> Line<B> {
             state: State::Sealing,
             stamp: None,
             maybe: false,
+            torn: false,
             error: None,
         });
+        if let Some(error) = self.over.clone() {
+            self.give_up(ticket, error, Vec::new());
+            self.tidy();
+        }
         ticket
     }
 
@@ -204,14 +132,22 @@ impl<B> Line<B> {
 
     /// A batch cannot be sent, for a reason of ours.
     pub(crate) fn handle_unsealed(&mut self, ticket: Ticket, error: Error) {
-        if self.slot_mut(ticket).is_some_and(|slot| slot.state == State::Sealing) {
-            self.give_up(ticket, error, Vec::new());
-            self.tidy();
+        let Some(slot) = self.slot_mut(ticket) else { return };
+        match slot.state {
+            State::Sealing => {
+                // Whoever could not take it apart has its batch, and tells of its end himself.
+                slot.state = State::Ready;
+                self.give_up(ticket, error, Vec::new());
+            }
+            State::Doomed => slot.state = State::Done,
+            _ => {}
         }
+        self.tidy();
     }
 
     /// In place of a batch that was to be taken apart: its parts, with the same sequence numbers. They are
-    /// to be sealed.
+    /// to be sealed. If the whole may be in the log, each part may be: under those numbers the broker takes
+    /// the whole or the parts, and not both.
     pub(crate) fn replace(&mut self, ticket: Ticket, parts: Vec<(B, i32)>) -> Vec<Ticket> {
         let Some(at) = self.index(ticket) else { return Vec::new() };
         let Some(whole) = self.slots.remove(at) else { return Vec::new() };
@@ -227,11 +163,20 @@ impl<B> Line<B> {
                 deadline: whole.deadline,
                 state: State::Sealing,
                 stamp,
-                maybe: false,
-                error: None,
+                maybe: whole.maybe,
+                torn: whole.maybe,
+                error: whole.error.clone(),
             };
             stamp = stamp.map(|stamp| Stamped { sequence: after(stamp.sequence, count), ..stamp });
             self.slots.insert(at + place, slot);
+        }
+        let doom = whole.error.filter(|_| whole.state == State::Doomed);
+        if let Some(error) = doom.or_else(|| self.over.clone()) {
+            let error = if whole.maybe { error.maybe_done() } else { error };
+            for ticket in &tickets {
+                self.end(*ticket, End::failed(error.clone()));
+            }
+            self.tidy();
         }
         tickets
     }
@@ -256,6 +201,7 @@ impl<B> Line<B> {
         let at = self.next_index(now, place, current)?;
         if self.rules.idempotent && self.slots.get(at)?.stamp.is_none() {
             if self.identity != current {
+                // Every partition begins at 0 under a new identity (P06).
                 (self.identity, self.next_sequence, self.acked_sequence) = (current, 0, None);
             }
             let stamp = self.identity.map(|identity| Stamped { identity, sequence: self.next_sequence });
@@ -268,8 +214,7 @@ impl<B> Line<B> {
         self.place = place;
         let slot = self.slots.get_mut(at)?;
         slot.state = State::Sent;
-        let (ticket, again) = (slot.ticket, slot.error.is_some());
-        Some(Sending { ticket, batch: slot.batch.as_mut()?, stamp: slot.stamp, again })
+        Some(Sending { ticket: slot.ticket, batch: slot.batch.as_mut()?, stamp: slot.stamp })
     }
 
     /// Where in the queue the next batch to be sent is.
@@ -309,7 +254,7 @@ impl<B> Line<B> {
         let orphan = match slot.state {
             State::Sent => false,
             State::Orphan => true,
-            State::Sealing | State::Ready | State::Done => return,
+            State::Sealing | State::Ready | State::Doomed | State::Done => return,
         };
         slot.state = State::Ready;
         self.in_flight -= 1;
@@ -340,7 +285,11 @@ impl<B> Line<B> {
             && let Some(stamp) = slot.stamp
             && Some(stamp.identity) == self.identity
         {
-            self.acked_sequence = Some(after(stamp.sequence, slot.count));
+            // An answer that was lost may come back for a batch that stands further in front.
+            let end = after(stamp.sequence, slot.count);
+            if self.acked_sequence.is_none_or(|acked| is_behind(end, acked)) {
+                self.acked_sequence = Some(end);
+            }
         }
         // What stands before it and is certain not to be in the log cannot come before it any more.
         let before = self.slots.iter().take(at).filter(|slot| slot.waits() && !slot.maybe);
@@ -377,24 +326,54 @@ impl<B> Line<B> {
             return self.refused(ticket, error, Vec::new());
         }
         let Some(at) = self.index(ticket) else { return };
-        let follows = self.slots.iter().take(at).any(|slot| slot.is_open() && slot.stamp.is_some());
+        // Behind one that was not written itself this was to be expected. But where numbers are lost, only
+        // what may be in the log is still sent under them.
+        let comes = |slot: &Slot<B>| {
+            slot.is_open() && slot.stamp.is_some() && (!self.broken || !slot.waits() || slot.maybe)
+        };
+        if !self.slots.iter().take(at).any(comes) {
+            // Where all that was given up is known not to be in the log, it is that which is missing.
+            let explained = self.broken && !self.burnt;
+            let shut_out = explained || self.is_shut_out(at);
+            (self.broken, self.burnt) = (true, !explained);
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.maybe &= slot.torn || !shut_out;
+                if slot.maybe {
+                    // What the gap was left for may yet arrive, and an earlier attempt of this one behind it.
+                    return self.lost(ticket, error, now, dice);
+                }
+            }
+        }
         if let Some(slot) = self.slots.get_mut(at) {
-            // The broker would know it again if it were in the log.
-            slot.maybe = false;
             slot.error = Some(error);
         }
-        // Behind one that was not written itself this was to be expected.
-        self.broken |= !follows;
+        self.rewind(now, dice);
+    }
+
+    /// Whether a batch that the broker does not have in its turn can never come to be in the log under its
+    /// numbers: what is missing before it was there and is lost, or it stands here, and will get other ones.
+    fn is_shut_out(&self, at: usize) -> bool {
+        let Some(stamp) = self.slots.get(at).and_then(|slot| slot.stamp) else { return true };
+        let leads = |slot: &Slot<B>| {
+            slot.stamp.is_some_and(|before| after(before.sequence, slot.count) == stamp.sequence)
+        };
+        let before = self.slots.iter().take(at).rev().find(|slot| slot.is_open() && leads(slot));
+        before.is_some_and(|slot| slot.waits() && !slot.maybe) || self.acked_sequence == Some(stamp.sequence)
+    }
+
+    /// Ends a batch of which it cannot be found out any more whether it is in the log.
+    fn lost(&mut self, ticket: Ticket, error: Error, now: Instant, dice: &mut Dice) {
+        self.end(ticket, End::failed(error.maybe_done()));
         self.rewind(now, dice);
     }
 
     fn unknown_producer(&mut self, ticket: Ticket, error: Error, now: Instant, dice: &mut Dice) {
-        self.broken = true;
-        if self.slot_mut(ticket).is_some_and(|slot| slot.maybe) {
+        (self.broken, self.burnt) = (true, true);
+        match self.slot_mut(ticket) {
             // An earlier attempt may be in the log, and the broker has forgotten whose it was.
-            self.end(ticket, End::failed(error.maybe_done()));
-        } else if let Some(slot) = self.slot_mut(ticket) {
-            slot.error = Some(error);
+            Some(slot) if slot.maybe => return self.lost(ticket, error, now, dice),
+            Some(slot) => slot.error = Some(error),
+            None => {}
         }
         self.rewind(now, dice);
     }
@@ -402,11 +381,10 @@ impl<B> Line<B> {
     fn too_large(&mut self, ticket: Ticket, error: Error) {
         self.rewinding = self.in_flight > 0;
         let Some(slot) = self.slot_mut(ticket) else { return };
-        // It is so large each time it is sent.
-        slot.maybe = false;
         if slot.count <= 1 {
             return self.refused(ticket, error, Vec::new());
         }
+        let error = if slot.maybe { error.maybe_done() } else { error };
         slot.error = Some(error.clone());
         if let Some(batch) = slot.batch.take() {
             slot.state = State::Sealing;
@@ -431,23 +409,27 @@ impl<B> Line<B> {
     fn leave_hole(&mut self, ticket: Ticket) {
         let Some(at) = self.index(ticket) else { return };
         let Some(slot) = self.slots.get_mut(at) else { return };
-        slot.state = State::Done;
+        let maybe = slot.maybe;
+        slot.finish();
         let Some(stamp) = slot.stamp.filter(|stamp| Some(stamp.identity) == self.identity) else { return };
         let last = self.slots.iter().skip(at + 1).all(|slot| slot.stamp.is_none());
-        let unused = !self.slots.get(at).is_some_and(|slot| slot.maybe);
-        if last && unused && !self.broken {
+        if last && !maybe && !self.broken {
             // Nobody has seen them in a log.
             self.next_sequence = stamp.sequence;
         } else {
             self.broken = true;
+            self.burnt |= maybe;
         }
     }
 
     fn end(&mut self, ticket: Ticket, end: End) {
         let Some(slot) = self.slot_mut(ticket) else { return };
-        slot.state = State::Done;
-        if let Some(batch) = slot.batch.take() {
-            self.events.push_back(Event::Ended { batch, end });
+        slot.finish();
+        match (slot.batch.take(), end) {
+            (Some(batch), end) => self.events.push_back(Event::Ended { batch, end }),
+            // For those who will get its parts.
+            (None, End::Failed { error, .. }) => slot.error = Some(error),
+            (None, End::Written { .. }) => {}
         }
     }
 
@@ -472,14 +454,17 @@ impl<B> Line<B> {
 
     fn orphan(&mut self, ticket: Ticket, error: Error) {
         let Some(slot) = self.slot_mut(ticket) else { return };
-        (slot.state, slot.maybe) = (State::Orphan, true);
+        slot.state = State::Orphan;
         if let Some(batch) = slot.batch.take() {
             self.events.push_back(Event::Ended { batch, end: End::failed(error.maybe_done()) });
         }
     }
 
-    /// Fails all that is not in flight; with `all`, that too.
+    /// Fails all that is not in flight; with `all`, that too, and whatever comes later.
     pub(crate) fn fail(&mut self, error: &Error, all: bool) {
+        if all {
+            self.over.get_or_insert_with(|| error.clone());
+        }
         let states: Vec<(Ticket, State)> = self.slots.iter().map(|slot| (slot.ticket, slot.state)).collect();
         for (ticket, state) in states {
             match state {
@@ -501,8 +486,13 @@ impl<B> Line<B> {
             for slot in self.slots.iter_mut().filter(|slot| slot.is_open()) {
                 slot.stamp = None;
             }
-            // Nothing is lost if the log holds the last of the numbers that were given out.
-            self.broken = self.acked_sequence != Some(self.next_sequence);
+            // The log ends where it is known to if nothing else may be in it (P04), or if that is the last
+            // of the numbers that were given out.
+            self.broken = self.burnt && self.acked_sequence != Some(self.next_sequence);
+            if !self.broken {
+                self.burnt = false;
+                self.next_sequence = self.acked_sequence.unwrap_or(0);
+            }
         }
         while self.slots.front().is_some_and(|slot| slot.state == State::Done) {
             self.slots.pop_front();
@@ -520,7 +510,7 @@ impl<B> Line<B> {
     /// There is another identity, and nothing is left of the old one.
     pub(crate) fn handle_identity(&mut self, identity: Identity) {
         if self.wants_identity().is_some_and(|old| old != identity) {
-            self.broken = false;
+            (self.broken, self.burnt) = (false, false);
             self.identity = None;
         }
     }
@@ -565,25 +555,5 @@ impl<B> Line<B> {
     }
 }
 
-impl<B> Slot<B> {
-    /// It waits to be sent, or will.
-    fn waits(&self) -> bool {
-        matches!(self.state, State::Ready | State::Sealing)
-    }
-
-    /// It is not done.
-    fn is_open(&self) -> bool {
-        self.state != State::Done
-    }
-
-    /// Somebody waits for its end.
-    fn is_owned(&self) -> bool {
-        matches!(self.state, State::Ready | State::Sealing | State::Sent)
-    }
-}
-
-/// The sequence number behind so many records: they go on at 0 behind the largest (KIP-98).
-pub(crate) fn after(sequence: i32, count: i32) -> i32 {
-    let sum = i64::from(sequence) + i64::from(count);
-    (sum & i64::from(i32::MAX)) as i32
-}
+#[cfg(test)]
+mod tests;

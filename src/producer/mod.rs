@@ -239,7 +239,7 @@ fn try_enqueue<'a, H: AsHeader>(
         Ok(ack) => return Ok(ack),
         Err(Refusal::Error(error)) => error,
         Err(Refusal::NoRoom(_) | Refusal::Elsewhere) => {
-            shared.with_core(|core, now| core.handle_pressure(now));
+            shared.with_core(machine_core::Core::handle_pressure);
             shared.pump();
             Error::limit("no memory for the record is free now")
         }

@@ -69,13 +69,16 @@ impl Sealed {
     }
 }
 
+/// A codec's number, and its level.
+type CodecKey = (u8, Option<i32>);
+
 /// A compressor and the memory that it writes to.
 type Tool = (Compressor, Vec<u8>);
 
 /// Compressors and the memory that they write to, kept between batches.
 #[derive(Debug, Default)]
 pub(crate) struct Sealer {
-    spare: Mutex<BTreeMap<(u8, Option<i32>), Vec<Tool>>>,
+    spare: Mutex<BTreeMap<CodecKey, Vec<Tool>>>,
 }
 
 impl Sealer {

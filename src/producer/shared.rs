@@ -314,9 +314,10 @@ impl Shared {
             turns.load.measure(&self.settings.partitioning, &self.loads(topic, now));
             turns.measured = Some(now);
         }
-        let next = match self.settings.partitioning.is_round_robin() {
-            true => turns.round.next(&turns.load),
-            false => turns.load.draw(&mut turns.dice),
+        let next = if self.settings.partitioning.is_round_robin() {
+            turns.round.next(&turns.load)
+        } else {
+            turns.load.draw(&mut turns.dice)
         };
         topic.set_current(next);
         next
@@ -363,7 +364,7 @@ impl Shared {
     /// Memory, as soon as there is some.
     pub(crate) async fn wait_for_room(self: &Arc<Self>, size: usize, deadline: Instant) -> Result<Buffer> {
         // What waits for more records is sent now.
-        self.with_core(|core, now| core.handle_pressure(now));
+        self.with_core(Core::handle_pressure);
         self.pump();
         let room = tokio::time::timeout_at(deadline.into(), self.buffers.acquire(size)).await;
         room.map_err(|_| {

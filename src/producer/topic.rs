@@ -31,7 +31,7 @@ pub(crate) struct TopicState {
     lanes: Lanes,
     /// The partition whose turn it is.
     current: AtomicU32,
-    /// To what part of their size records come by compression, as bits of an `f32`.
+    /// To how many thousandths of their size records come by compression.
     ratio: AtomicU32,
     known: Mutex<Known>,
     pub(crate) turns: Mutex<Turns>,
@@ -66,7 +66,7 @@ impl TopicState {
             count: AtomicU32::new(0),
             lanes: Lanes::default(),
             current: AtomicU32::new(NONE),
-            ratio: AtomicU32::new(1.0_f32.to_bits()),
+            ratio: AtomicU32::new(1000),
             known: Mutex::default(),
             turns: Mutex::new(turns),
         })
@@ -128,22 +128,23 @@ impl TopicState {
         if self.compression.0 == Compression::None {
             return batch_size;
         }
-        let ratio = f32::from_bits(self.ratio.load(Ordering::Relaxed)).clamp(RATIO_MIN, 1.0);
+        let ratio = self.ratio.load(Ordering::Relaxed).clamp(RATIO_MIN, 1000) as usize;
         // A twentieth less, since the next batch may compress less well.
-        (batch_size as f32 / (ratio * 1.05)).max(1.0) as usize
+        (batch_size.saturating_mul(1000) / ratio).saturating_mul(20) / 21
     }
 
     /// A batch of so many bytes became so many. Rises fast and falls slowly, as Java's does.
     pub(crate) fn learn_ratio(&self, plain: usize, compressed: usize) {
-        let seen = compressed as f32 / plain.max(1) as f32;
-        let known = f32::from_bits(self.ratio.load(Ordering::Relaxed));
-        let next = if seen > known { seen.max(known + 0.05) } else { seen.max(known - 0.005) };
-        self.ratio.store(next.clamp(RATIO_MIN, 1.05).to_bits(), Ordering::Relaxed);
+        let seen = compressed.saturating_mul(1000) / plain.max(1);
+        let seen = u32::try_from(seen).unwrap_or(u32::MAX);
+        let known = self.ratio.load(Ordering::Relaxed);
+        let next = if seen > known { seen.max(known + 50) } else { seen.max(known.saturating_sub(5)) };
+        self.ratio.store(next.clamp(RATIO_MIN, 1050), Ordering::Relaxed);
     }
 
     /// Records do not compress as well as was thought: a batch was too large.
     pub(crate) fn forget_ratio(&self) {
-        self.ratio.store(1.0_f32.to_bits(), Ordering::Relaxed);
+        self.ratio.store(1000, Ordering::Relaxed);
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -152,12 +153,14 @@ impl TopicState {
 }
 
 /// A batch is not made more than eight times as large as what is to come of it.
-const RATIO_MIN: f32 = 0.125;
+const RATIO_MIN: u32 = 125;
+
+type Row = Box<[OnceLock<Arc<Lane>>]>;
 
 /// Lanes by partition: added to and never removed, so that looking one up takes no lock. Row `n` has 2^n of them.
 #[derive(Debug, Default)]
 struct Lanes {
-    rows: [OnceLock<Box<[OnceLock<Arc<Lane>>]>>; 24],
+    rows: [OnceLock<Row>; 24],
 }
 
 impl Lanes {

@@ -29,11 +29,6 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// All of so many partitions, alike: what is known before there is anything to measure.
-    pub(crate) fn even(count: u32) -> Self {
-        Self { count, ..Self::default() }
-    }
-
     /// Of a topic's partitions, in order. Keeps its memory from one time to the next.
     ///
     /// Those without an available leader are left out; if that leaves none, all are in. If wanted, those in

@@ -1,7 +1,7 @@
 //! Which partition a record goes to, when it does not say so itself.
 //!
 //! [`Partitioning`] is the setting. It gives a record with a key its partition, from the key alone; for the
-//! others it says by which machine to go: [`Sticky`] stays on a partition until a batch's worth of bytes
+//! others it says by which machine to go: a [`Turn`] stays on a partition until a batch's worth of bytes
 //! went there, [`RoundRobin`] takes them in turn. Both choose by a [`Load`], which is made from what is known
 //! of the partitions now and then, not for each record. No clock and no chance in here: times are judged by
 //! whoever makes the load, and dice are given.
@@ -16,10 +16,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[allow(unused_imports, reason = "the producer, which comes next, chooses by these")]
 pub(crate) use load::{Load, PartitionLoad};
-#[allow(unused_imports, reason = "the producer, which comes next, chooses by these")]
-pub(crate) use sticky::{RoundRobin, Sticky};
+pub(crate) use sticky::{RoundRobin, Turn};
 
 use crate::{Error, Result};
 

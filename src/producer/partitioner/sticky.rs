@@ -1,48 +1,30 @@
 //! Where records without a key go: on one partition for a batch's worth of bytes, or each in turn.
 
 use super::Load;
-use crate::conn::Dice;
 
-/// Stays on a partition until a batch's worth of bytes went there (KIP-480, KIP-794). Counted are bytes, not
-/// batches, so that a slow partition, whose batches fill up, does not get more than a fast one, whose
-/// batches leave half empty.
-#[derive(Debug, Clone)]
-pub(crate) struct Sticky {
-    batch_size: u64,
-    current: Option<u32>,
-    /// What went to the current partition.
+/// What a partition got while it was its turn. The turn lasts until a batch's worth of bytes went there (KIP-480,
+/// KIP-794). Counted are bytes, not batches, so that a slow partition, whose batches fill up, does not get more
+/// than a fast one, whose batches leave half empty. It ends where a batch does: to leave an open one behind
+/// would only send it out half full.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Turn {
     bytes: u64,
 }
 
-impl Sticky {
-    /// On no partition yet.
-    pub(crate) fn new(batch_size: usize) -> Self {
-        Self { batch_size: batch_size as u64, current: None, bytes: 0 }
-    }
-
-    /// The partition to go to; `None` before the first [`switch`](Self::switch).
+impl Turn {
+    /// Counts the bytes of records that came because it is the partition's turn.
     #[inline]
-    pub(crate) fn current(&self) -> Option<u32> {
-        self.current
-    }
-
-    /// Counts the bytes of records that went to the current partition, and tells whether to switch now.
-    ///
-    /// `batch_closed` is whether those records ended a batch, or there is none open. To leave an open batch
-    /// behind would only send it out half full, so that is done no sooner than after twice the bytes, as in
-    /// Java.
-    #[inline]
-    pub(crate) fn add(&mut self, bytes: usize, batch_closed: bool) -> bool {
+    pub(crate) fn add(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
-        let enough = if batch_closed { self.batch_size } else { self.batch_size.saturating_mul(2) };
-        self.bytes >= enough
     }
 
-    /// Draws the next partition, which may be the same, and goes there.
-    pub(crate) fn switch(&mut self, load: &Load, dice: &mut Dice) -> u32 {
-        let partition = load.draw(dice);
-        (self.current, self.bytes) = (Some(partition), 0);
-        partition
+    /// Whether the turn is over, now that a batch has ended; if so, the next one begins.
+    pub(crate) fn ends(&mut self, batch_size: usize) -> bool {
+        let over = self.bytes >= batch_size as u64;
+        if over {
+            self.bytes = 0;
+        }
+        over
     }
 }
 

@@ -31,12 +31,10 @@ fn measured(partitioning: impl Into<Partitioning>, partitions: &[PartitionLoad])
 
 /// How often each of `count` partitions is drawn in so many switches.
 fn drawn(load: &Load, count: usize, times: usize) -> Vec<usize> {
-    let (mut sticky, mut dice) = (Sticky::new(100), Dice::new(11));
+    let mut dice = Dice::new(11);
     let mut seen = vec![0; count];
     for _ in 0..times {
-        let partition = sticky.switch(load, &mut dice);
-        assert_eq!(sticky.current(), Some(partition));
-        seen[partition as usize] += 1;
+        seen[load.draw(&mut dice) as usize] += 1;
     }
     seen
 }
@@ -161,32 +159,29 @@ fn a_load_is_measured_anew() {
 }
 
 #[test]
-fn it_stays_until_the_bytes_of_a_batch_went_there() {
-    let mut sticky = Sticky::new(100);
-    assert_eq!(sticky.current(), None);
-    let load = Load::even(1);
-    let mut dice = Dice::new(3);
-    sticky.switch(&load, &mut dice);
-    assert!(!sticky.add(60, true), "a batch that ended early");
-    assert!(!sticky.add(60, false), "enough, but it would leave a batch half full");
-    assert!(sticky.add(1, true), "the batch is full");
-    assert_eq!(sticky.switch(&load, &mut dice), 0);
-    assert!(!sticky.add(199, false));
-    assert!(sticky.add(1, false), "twice the bytes, come what may");
+fn a_turn_lasts_until_the_bytes_of_a_batch_went_there() {
+    let mut turn = Turn::default();
+    turn.add(60);
+    assert!(!turn.ends(100), "a batch that ended early");
+    turn.add(40);
+    assert!(turn.ends(100), "enough");
+    assert!(!turn.ends(100), "and the next begins at nothing");
 }
 
 /// However the sizes of records and batches fall, partitions that are alike get the same bytes.
 #[test]
 fn bytes_are_spread_evenly() {
-    let (load, mut dice) = (Load::even(5), Dice::new(5));
-    let mut sticky = Sticky::new(1_000);
+    let (mut load, mut dice) = (Load::default(), Dice::new(5));
+    load.measure(&Partitioning::default(), &[open(0); 5]);
+    let mut turns: [Turn; 5] = Default::default();
     let mut bytes = [0_u64; 5];
-    sticky.switch(&load, &mut dice);
+    let mut current = load.draw(&mut dice) as usize;
     for _ in 0..200_000 {
         let size = 1 + dice.below(300);
-        bytes[sticky.current().unwrap() as usize] += size as u64;
-        if sticky.add(size, dice.below(4) == 0) {
-            sticky.switch(&load, &mut dice);
+        bytes[current] += size as u64;
+        turns[current].add(size);
+        if dice.below(4) == 0 && turns[current].ends(1_000) {
+            current = load.draw(&mut dice) as usize;
         }
     }
     let all: u64 = bytes.iter().sum();
