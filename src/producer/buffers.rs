@@ -16,6 +16,9 @@ use crate::{Error, Result};
 /// The smallest buffer, in bytes.
 const SIZE_MIN: usize = 512;
 
+/// A buffer that is kept may be so many times as large as what is wanted.
+const SPARE_MAX: usize = 2;
+
 /// The budget. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Buffers(Arc<Inner>);
@@ -116,11 +119,11 @@ impl Buffers {
     }
 
     fn buffer(&self, memory: Memory, class: usize) -> Buffer {
-        let bytes = match memory {
-            Memory::Spare(bytes) => bytes,
-            Memory::Fresh => Vec::with_capacity(class),
+        let (memory, bytes) = match memory {
+            Memory::Spare(memory, bytes) => (memory, bytes),
+            Memory::Fresh => (Vec::with_capacity(class), class),
         };
-        Buffer { bytes, share: Some(Share { bytes: class, home: self.clone() }) }
+        Buffer { bytes: memory, share: Some(Share { bytes, home: self.clone() }) }
     }
 
     /// Gives memory to those who wait, the first of them first.
@@ -151,7 +154,8 @@ impl Buffers {
 
 /// Where memory comes from.
 enum Memory {
-    Spare(Vec<u8>),
+    /// A buffer that was kept, and its part of the budget.
+    Spare(Vec<u8>, usize),
     /// To be allocated: its bytes are taken from the budget.
     Fresh,
 }
@@ -159,8 +163,13 @@ enum Memory {
 impl State {
     /// Memory of that class: a buffer that is kept, or room for one.
     fn take(&mut self, class: usize) -> Option<Memory> {
-        if let Some(bytes) = self.spare.get_mut(&class).and_then(Vec::pop) {
-            return Some(Memory::Spare(bytes));
+        // Somewhat larger is better than new: fresh memory costs more than what is copied into it.
+        let fitting = self.spare.range_mut(class..=class.saturating_mul(SPARE_MAX));
+        let fitting = fitting.into_iter().find(|(_, all)| !all.is_empty());
+        if let Some((bytes, all)) = fitting
+            && let Some(memory) = all.pop()
+        {
+            return Some(Memory::Spare(memory, *bytes));
         }
         let kept: usize = self.spare.iter().map(|(class, all)| class * all.len()).sum();
         if self.free + kept < class {

@@ -90,6 +90,10 @@ impl<'a, H: AsHeader> Enqueue<'a, H> {
             Refusal::NoRoom(size) => {
                 Ok(Box::pin(async move { shared.wait_for_room(size, deadline).await.map(Some) }))
             }
+            Refusal::Busy => Ok(Box::pin(async move {
+                shared.wait_for_compression().await;
+                Ok(None)
+            })),
             Refusal::NotReady | Refusal::Elsewhere => {
                 let (topic, partition) = (Arc::clone(self.topic), self.record.partition);
                 Ok(Box::pin(async move {

@@ -29,6 +29,8 @@ const HINT_SHARE: usize = 16;
 pub(crate) enum Refusal {
     /// There is no memory: so many bytes are wanted.
     NoRoom(usize),
+    /// More batches wait to be compressed than there are threads for it.
+    Busy,
     /// The topic's partitions are not known yet.
     NotReady,
     /// The batch is full, and another partition's turn has come.
@@ -128,6 +130,9 @@ impl Lane {
         if open.batch.is_none() {
             if in_turn && open.turn.ends(target) {
                 return Err(Refusal::Elsewhere);
+            }
+            if shared.is_busy() {
+                return Err(Refusal::Busy);
             }
             open.batch = Some(self.begin(open.hint, shared, record, target, buffer)?);
             shared.with_core(|core, now| core.handle_opened(self.line, now));

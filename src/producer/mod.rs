@@ -238,6 +238,7 @@ fn try_enqueue<'a, H: AsHeader>(
     let error = match shared.try_append(topic, &record, &mut None) {
         Ok(ack) => return Ok(ack),
         Err(Refusal::Error(error)) => error,
+        Err(Refusal::Busy) => Error::limit("records come faster than they can be compressed"),
         Err(Refusal::NoRoom(_) | Refusal::Elsewhere) => {
             shared.with_core(machine_core::Core::handle_pressure);
             shared.pump();

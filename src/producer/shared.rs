@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Instant;
@@ -54,6 +54,10 @@ pub(crate) struct Shared {
     pub(crate) kick: Notify,
     /// Records are not taken any more.
     shutting: Notify,
+    /// Batches that wait for a thread that compresses.
+    backlog: AtomicUsize,
+    /// One of them was compressed.
+    compressed: Notify,
     closed: AtomicBool,
 }
 
@@ -164,6 +168,8 @@ impl Shared {
             state: Mutex::new(state),
             kick: Notify::new(),
             shutting: Notify::new(),
+            backlog: AtomicUsize::new(0),
+            compressed: Notify::new(),
             closed: AtomicBool::new(false),
         })
     }
@@ -372,6 +378,23 @@ impl Shared {
         })?
     }
 
+    /// Whether more batches wait to be compressed than help: what waits long is not in any cache any more.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed) > self.settings.workers
+    }
+
+    /// Waits until not too many batches wait to be compressed.
+    pub(crate) async fn wait_for_compression(&self) {
+        loop {
+            let mut compressed = std::pin::pin!(self.compressed.notified());
+            compressed.as_mut().enable();
+            if !self.is_busy() {
+                return;
+            }
+            compressed.await;
+        }
+    }
+
     /// Waits until the topic, and the partition if one is named, are known.
     pub(crate) async fn wait_for_topic(
         self: &Arc<Self>,
@@ -437,6 +460,7 @@ impl Shared {
         }
         let mut state = self.lock();
         state.jobs.push_back(job);
+        self.backlog.store(state.jobs.len(), Ordering::Relaxed);
         if state.workers < self.settings.workers {
             state.workers += 1;
             drop(state);
@@ -452,7 +476,9 @@ impl Shared {
                 state.workers -= 1;
                 return;
             };
+            self.backlog.store(state.jobs.len(), Ordering::Relaxed);
             drop(state);
+            self.compressed.notify_waiters();
             self.seal_now(job);
             self.pump();
         }
@@ -505,6 +531,8 @@ impl Shared {
         }
         let jobs = std::mem::take(&mut self.lock().jobs);
         drop(jobs);
+        self.backlog.store(0, Ordering::Relaxed);
+        self.compressed.notify_waiters();
         self.with_core(|core, now| core.fail(error, true, now));
         self.tell();
         // Those between two places, such as batches that are being taken apart.

@@ -106,7 +106,10 @@ fn the_example_of_kip_794() {
 #[test]
 fn what_is_alike_is_drawn_alike() {
     let long = [open(9), open(0), open(4), open(4)];
-    let loads = [measured(Partitioning::RoundRobin, &[open(0); 4]), measured(Uniform::default().adaptive(false), &long)];
+    let loads = [
+        measured(Partitioning::RoundRobin, &[open(0); 4]),
+        measured(Uniform::default().adaptive(false), &long),
+    ];
     for load in loads {
         for seen in drawn(&load, 4, 40_000) {
             assert!(seen.abs_diff(10_000) < 400, "{seen} of a fourth");
@@ -154,7 +157,10 @@ fn a_load_is_measured_anew() {
     load.measure(&uniform, &[open(5), closed, open(1)]);
     assert_eq!(load.table(), [(0, 1), (2, 6)]);
     load.measure(&uniform, &[open(2); 2]);
-    assert_eq!((&load, load.table()), (&measured(Partitioning::RoundRobin, &[open(0); 2]), vec![(0, 1), (1, 2)]));
+    assert_eq!(
+        (&load, load.table()),
+        (&measured(Partitioning::RoundRobin, &[open(0); 2]), vec![(0, 1), (1, 2)])
+    );
     assert_eq!(measured(uniform, &[]).draw(&mut Dice::new(1)), 0);
 }
 
