@@ -363,6 +363,7 @@ impl<B> Line<B> {
 
     /// Ends a batch of which it cannot be found out any more whether it is in the log.
     fn lost(&mut self, ticket: Ticket, error: Error, now: Instant, dice: &mut Dice) {
+        (self.broken, self.burnt) = (true, true);
         self.end(ticket, End::failed(error.maybe_done()));
         self.rewind(now, dice);
     }
