@@ -70,6 +70,11 @@ impl Buffers {
         self.0.waiting.load(Relaxed) > 0
     }
 
+    /// How many wait for memory.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.waiting.load(Relaxed)
+    }
+
     /// An empty buffer of `size` bytes or somewhat more, if there is room now.
     pub(crate) fn take(&self, size: usize) -> Option<Buffer> {
         let class = self.class(size);

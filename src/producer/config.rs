@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::interceptor::Interceptors;
 use super::machine_core::Limits;
 use super::machine_line::Rules;
 use super::partitioner::Partitioning;
@@ -64,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) compression: Codec,
     pub(crate) topics: BTreeMap<Str, Codec>,
     pub(crate) transactional: Option<Transactional>,
+    pub(crate) interceptors: Interceptors,
     /// Threads that compress at the same time.
     pub(crate) workers: usize,
 }
@@ -87,6 +89,7 @@ impl Default for Settings {
             compression: (Compression::None, None),
             topics: BTreeMap::new(),
             transactional: None,
+            interceptors: Interceptors::default(),
             workers: std::thread::available_parallelism().map_or(2, usize::from).max(2),
         }
     }

@@ -28,6 +28,7 @@ mod buffers;
 mod builder;
 mod coarse;
 mod config;
+mod interceptor;
 mod keeper;
 mod lane;
 mod machine_core;
@@ -38,6 +39,9 @@ mod pump;
 mod record;
 mod seal;
 mod shared;
+mod stats;
+#[cfg(test)]
+mod tests;
 mod topic;
 #[allow(dead_code)]
 mod transaction;
@@ -49,10 +53,12 @@ use std::time::Duration;
 pub use ack::{Ack, Delivery};
 pub use builder::Builder;
 pub use config::Acks;
+pub use interceptor::{BatchReport, Interceptor, Outgoing};
 use lane::Refusal;
 pub use partitioner::{Partitioner, Partitioning};
 pub use record::Record;
 use shared::Shared;
+pub use stats::Stats;
 use topic::TopicState;
 
 use crate::net::clock;
@@ -115,7 +121,7 @@ impl Producer {
     /// - What brokers say of the topic, if they refuse it.
     pub async fn enqueue<H: AsHeader>(&self, record: Record<'_, H>) -> Result<Ack> {
         let topic = self.topic_of(&record)?;
-        self.handle.shared.append(&topic, &record).await
+        self.handle.shared.append_seen(&topic, &record).await
     }
 
     /// Takes a record if that is possible without waiting, and gives it back otherwise.
@@ -158,6 +164,11 @@ impl Producer {
         close(&self.handle.shared, timeout).await
     }
 
+    /// What was counted since the producer was made, and what it holds now.
+    pub fn stats(&self) -> Stats {
+        self.handle.shared.stats()
+    }
+
     fn topic_of<H>(&self, record: &Record<'_, H>) -> Result<Arc<TopicState>> {
         let name = record.topic.ok_or_else(|| Error::invalid("a record without a topic"))?;
         self.handle.shared.find_topic(name)
@@ -193,7 +204,7 @@ impl Topic {
     #[inline]
     pub async fn enqueue<H: AsHeader>(&self, record: Record<'_, H>) -> Result<Ack> {
         self.check(&record)?;
-        self.handle.shared.append(&self.state, &record).await
+        self.handle.shared.append_seen(&self.state, &record).await
     }
 
     /// As [`Producer::try_enqueue`].
@@ -233,12 +244,13 @@ fn try_enqueue<'a, H: AsHeader>(
     topic: &Arc<TopicState>,
     record: Record<'a, H>,
 ) -> Result<Ack, Refused<'a, H>> {
-    let error = match shared.try_append(topic, &record, &mut None) {
+    let error = match shared.try_append_seen(topic, &record) {
         Ok(ack) => return Ok(ack),
         Err(Refusal::Error(error)) => error,
         Err(Refusal::NoRoom(_) | Refusal::Elsewhere) => {
             shared.with_core(|core, now| core.handle_pressure(now));
             shared.pump();
+            shared.counters.exhausted();
             Error::limit("no memory for the record is free now")
         }
         Err(Refusal::NotReady) => Error::timeout(format!("topic {} is not known yet", topic.name)),

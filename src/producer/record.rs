@@ -14,7 +14,7 @@ use crate::records::{AsHeader, Header, NewRecord};
 /// ```
 ///
 /// A null key or value is not an empty one; both arrive as they were given.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Record<'a, H = Header<'a>> {
     pub(crate) topic: Option<&'a str>,
     pub(crate) partition: Option<i32>,
@@ -35,6 +35,15 @@ impl<'a> Record<'a> {
         Self { topic: None, partition: None, timestamp: None, key: None, value: None, headers: &[] }
     }
 }
+
+// Whatever its headers are made of, they are only borrowed.
+impl<H> Clone for Record<'_, H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<H> Copy for Record<'_, H> {}
 
 impl Default for Record<'_> {
     fn default() -> Self {

@@ -24,6 +24,7 @@ use super::machine_line::Ticket;
 use super::partitioner::{Choice, PartitionLoad};
 use super::record::Record;
 use super::seal::{Job, Sealed, Sealer};
+use super::stats::{Counters, Facts};
 use super::topic::{LOAD_FRESH, TopicState};
 use crate::cluster::metadata::{Leader, Snapshot, TopicKey};
 use crate::cluster::Cluster;
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) buffers: Buffers,
     pub(crate) coarse: Arc<Coarse>,
     pub(crate) sealer: Sealer,
+    pub(crate) counters: Counters,
     topics: RwLock<BTreeMap<Str, Arc<TopicState>>>,
     state: Mutex<State>,
     /// Wakes the keeper.
@@ -63,6 +65,7 @@ pub(crate) struct Batch {
     pub(crate) serial: u64,
     /// None until it is sealed.
     pub(crate) sealed: Option<Sealed>,
+    pub(crate) facts: Facts,
 }
 
 impl Weighed for Batch {
@@ -130,6 +133,7 @@ impl Shared {
             hub,
             home,
             sealer: Sealer::default(),
+            counters: Counters::default(),
             topics: RwLock::default(),
             state: Mutex::new(state),
             kick: Notify::new(),
@@ -361,7 +365,10 @@ impl Shared {
         self.with_core(|core, now| core.handle_pressure(now));
         self.pump();
         let room = tokio::time::timeout_at(deadline.into(), self.buffers.acquire(size)).await;
-        room.map_err(|_| Error::timeout("no memory for the record became free: brokers are slower than records come"))?
+        room.map_err(|_| {
+            self.counters.exhausted();
+            Error::timeout("no memory for the record became free: brokers are slower than records come")
+        })?
     }
 
     async fn wait_for_topic(
@@ -416,7 +423,7 @@ impl Shared {
     ) -> Option<Ticket> {
         let mut state = self.lock();
         let serial = state.expect(&done);
-        let batch = Batch { done, serial, sealed: None };
+        let batch = Batch { done, serial, sealed: None, facts: Facts { count, opened, sent: false } };
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         state.core.handle_closed(lane.line, batch, count, opened)
     }
@@ -452,6 +459,9 @@ impl Shared {
     fn seal_now(&self, job: Job) {
         let Job { line, ticket, builder, share, topic } = job;
         let sealed = self.sealer.seal(builder, share, &topic);
+        if let Ok(sealed) = &sealed {
+            self.counters.sealed(sealed.closed().plain_size(), sealed.size());
+        }
         self.with_core(|core, now| match sealed {
             Ok(sealed) => {
                 if let Some(batch) = core.batch_mut(line, ticket) {
@@ -491,8 +501,8 @@ impl Shared {
         self.shut(Some(error.clone()));
         self.buffers.close();
         let lanes = self.lock().lanes.clone();
-        for open in lanes.iter().filter_map(|lane| lane.abandon()) {
-            open.complete(Outcome::Failed { error: error.clone(), records: Vec::new() });
+        for (open, count) in lanes.iter().filter_map(|lane| lane.abandon()) {
+            self.finish(&open, count, Outcome::Failed { error: error.clone(), records: Vec::new() });
         }
         let jobs = std::mem::take(&mut self.lock().jobs);
         drop(jobs);
