@@ -31,7 +31,7 @@ impl Builder {
     }
 
     /// Kafka's `linger.ms`: how long a batch waits for more records before it is sent, unless it is full. With
-    /// zero it is sent as soon as there is room in flight. 5 ms by default.
+    /// zero it is sent as soon as there is room in flight. Less than the delivery timeout. 5 ms by default.
     pub fn linger(mut self, time: Duration) -> Self {
         self.settings.linger = time.min(FOREVER);
         self

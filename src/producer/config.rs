@@ -131,6 +131,9 @@ impl Settings {
         if self.delivery_timeout.is_zero() {
             return no("delivery_timeout is zero: nothing could be delivered in it".into());
         }
+        if self.linger >= self.delivery_timeout {
+            return no("linger is not less than delivery_timeout: records would fail before they were sent".into());
+        }
         if self.idempotent && self.acks != Acks::All {
             return no("an idempotent producer needs acks from all: switch idempotence off".into());
         }

@@ -253,7 +253,10 @@ fn try_enqueue<'a, H: AsHeader>(
             shared.counters.exhausted();
             Error::limit("no memory for the record is free now")
         }
-        Err(Refusal::NotReady) => Error::timeout(format!("topic {} is not known yet", topic.name)),
+        Err(Refusal::NotReady) => match shared.check_open() {
+            Ok(()) => Error::timeout(format!("topic {} is not known yet", topic.name)),
+            Err(error) => error,
+        },
     };
     Err(Refused { record, error })
 }

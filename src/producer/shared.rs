@@ -56,6 +56,9 @@ pub(crate) struct Shared {
     /// Records are not taken any more.
     shutting: Notify,
     closed: AtomicBool,
+    /// Makes the keeper panic.
+    #[cfg(test)]
+    pub(crate) fail_point: AtomicBool,
 }
 
 /// A batch on its line.
@@ -139,6 +142,8 @@ impl Shared {
             kick: Notify::new(),
             shutting: Notify::new(),
             closed: AtomicBool::new(false),
+            #[cfg(test)]
+            fail_point: AtomicBool::new(false),
         })
     }
 

@@ -58,9 +58,21 @@ async fn p18_records_at_a_low_rate_all_keep_the_bound() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p18_a_connection_that_was_closed_meanwhile_costs_no_pause() {
+    let broker = Broker::with(1);
+    let (_client, producer) = broker.warm(|set| set.linger(Duration::ZERO)).await;
+    // The client closes it when it is idle.
+    tokio::time::sleep(3600 * SEC).await;
+    let took = timed(&producer, Record::to("t").value("v")).await;
+    // A connection with its versions first, and perhaps metadata beside it.
+    assert!(took <= 4 * LATENCY + 2 * GRAIN, "{took:?}");
+    assert_eq!(producer.stats().records_retried, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn flush_does_not_wait_for_the_linger() {
     let broker = Broker::with(2);
-    let (_client, producer) = broker.warm(|set| set.linger(3600 * SEC)).await;
+    let (_client, producer) = broker.warm(|set| set.linger(100 * SEC)).await;
     let acks = [0, 1].map(|at| producer.try_enqueue(Record::to("t").value("v").partition(at)).unwrap());
     tokio::time::sleep(60 * SEC).await;
     assert!(acks.iter().all(|ack| ack.try_get().is_none()), "they linger");

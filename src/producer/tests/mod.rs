@@ -60,6 +60,14 @@ enum Reply {
     Silence,
 }
 
+/// What goes back.
+enum Answer {
+    Frame(Bytes),
+    None,
+    /// The connection ends.
+    Cut,
+}
+
 #[derive(Default)]
 struct World {
     /// How many partitions each topic has.
@@ -174,11 +182,10 @@ impl Broker {
             };
             let came = clock::now();
             tokio::time::sleep(LATENCY).await;
-            let Some(answer) = self.answer(&asked, came) else {
-                if self.is_cut(&asked) {
-                    return;
-                }
-                continue;
+            let answer = match self.answer(&asked, came) {
+                Answer::Frame(answer) => answer,
+                Answer::None => continue,
+                Answer::Cut => return,
             };
             let len = (answer.len() as u32).to_be_bytes();
             // A client that has gone needs no answer.
@@ -186,24 +193,21 @@ impl Broker {
         }
     }
 
-    /// Whether a request without an answer ends the connection.
-    fn is_cut(&self, asked: &Asked) -> bool {
-        asked.key == ApiKey::PRODUCE && !matches!(self.world().always, Some(Reply::Silence))
-    }
-
-    fn answer(&self, asked: &Asked, came: Instant) -> Option<Bytes> {
+    fn answer(&self, asked: &Asked, came: Instant) -> Answer {
         let mut world = self.world();
         match asked.key {
             ApiKey::API_VERSIONS => {
                 let apis = [(0, 3, 9), (3, 0, 12), (18, 0, 4), (22, 0, 4)];
-                Some(asked.answer::<ApiVersionsRequest>(&versions(&apis)))
+                Answer::Frame(asked.answer::<ApiVersionsRequest>(&versions(&apis)))
             }
-            ApiKey::METADATA if world.mute => None,
-            ApiKey::METADATA => Some(asked.answer::<MetadataRequest>(&world.metadata(&asked.body()))),
+            ApiKey::METADATA if world.mute => Answer::None,
+            ApiKey::METADATA => {
+                Answer::Frame(asked.answer::<MetadataRequest>(&world.metadata(&asked.body())))
+            }
             ApiKey::INIT_PRODUCER_ID => {
                 world.ids += 1;
                 let answer = InitProducerIdResponse { producer_id: world.ids, ..Default::default() };
-                Some(asked.answer::<InitProducerIdRequest>(&answer))
+                Answer::Frame(asked.answer::<InitProducerIdRequest>(&answer))
             }
             ApiKey::PRODUCE => world.produce(asked, came),
             other => panic!("{other:?} was not expected"),
@@ -242,14 +246,14 @@ impl World {
         }
     }
 
-    fn produce(&mut self, asked: &Asked, came: Instant) -> Option<Bytes> {
+    fn produce(&mut self, asked: &Asked, came: Instant) -> Answer {
         let request: ProduceRequest = asked.body();
         let partitions = request.topic_data.iter().map(|topic| topic.partition_data.len()).sum();
         self.requests.push((came, partitions));
         let reply = self.plan.pop_front().or_else(|| self.always.clone()).unwrap_or(Reply::Write);
         let refused = match &reply {
             Reply::Refuse(code) => Some(*code),
-            Reply::Silence => return None,
+            Reply::Silence => return Answer::None,
             _ => None,
         };
         let mut response = ProduceResponse::default();
@@ -267,14 +271,17 @@ impl World {
         }
         match reply {
             Reply::But(change) => change(&mut response),
-            Reply::Cut => return None,
+            Reply::Cut => return Answer::Cut,
             Reply::Garbage => {
-                return Some(crate::conn::script::answer(asked.correlation, true, &[0xff; 9]));
+                return Answer::Frame(crate::conn::script::answer(asked.correlation, true, &[0xff; 9]));
             }
             _ => {}
         }
         // Without acks nothing is answered.
-        (request.acks != 0).then(|| asked.answer::<ProduceRequest>(&response))
+        match request.acks {
+            0 => Answer::None,
+            _ => Answer::Frame(asked.answer::<ProduceRequest>(&response)),
+        }
     }
 
     /// Writes a batch as a leader does, and gives its offset.
