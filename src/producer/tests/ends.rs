@@ -211,7 +211,7 @@ impl Interceptor for Arc<Echo> {
         assert!(producer.stats().records_sent > 0);
         if self.left.load(Relaxed) > 0 {
             self.left.fetch_sub(1, Relaxed);
-            let _ = producer.try_enqueue(Record::to("t").value("echo")).unwrap();
+            drop(producer.try_enqueue(Record::to("t").value("echo")).unwrap());
             drop(producer.topic("t"));
         }
     }

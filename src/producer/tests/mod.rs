@@ -89,8 +89,16 @@ struct World {
 struct Log {
     values: Vec<Vec<u8>>,
     headers: Vec<usize>,
-    /// By producer id and epoch: where its next batch begins, and what was written last with its offset.
-    writers: BTreeMap<(i64, i16), (i32, Vec<(i32, i64)>)>,
+    /// By producer id and epoch.
+    writers: BTreeMap<(i64, i16), Writer>,
+}
+
+/// What a leader knows of a producer.
+#[derive(Default)]
+struct Writer {
+    next: i32,
+    /// The sequences of its batches, and their offsets.
+    batches: Vec<(i32, i64)>,
 }
 
 /// A broker, alone in its cluster.
@@ -294,14 +302,14 @@ impl World {
         let sequence = batch.base_sequence();
         if batch.producer_id() >= 0 {
             let writer = log.writers.entry((batch.producer_id(), batch.producer_epoch())).or_default();
-            if let Some((_, offset)) = writer.1.iter().find(|(known, _)| *known == sequence) {
+            if let Some((_, offset)) = writer.batches.iter().find(|(known, _)| *known == sequence) {
                 return (ErrorCode::NONE, *offset);
             }
-            if sequence != writer.0 {
+            if sequence != writer.next {
                 return (ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, -1);
             }
-            writer.0 += batch.count().unwrap() as i32;
-            writer.1.push((sequence, end));
+            writer.next += batch.count().unwrap() as i32;
+            writer.batches.push((sequence, end));
         }
         for record in &batch.records(&mut Decompressor::new()).unwrap() {
             let record = record.unwrap();

@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Wake, Waker};
 
 use super::super::ack::{Completion, Outcome};
-use super::super::buffers::Buffers;
+use super::super::buffers::{Buffer, Buffers};
 use super::super::config::Settings;
 use super::super::seal::Sealer;
 use crate::conn::Dice;
 use crate::records::{BatchBuilder, Compression, NewRecord};
 
 /// Polls once, with a waker of its own.
-fn poll_once<F: Future + Unpin>(future: &mut F, wakes: &Arc<Wakes>) -> Poll<F::Output> {
-    let waker = Waker::from(Arc::clone(wakes));
+fn poll_once<F: Future + Unpin>(future: &mut F, task: &Arc<Wakes>) -> Poll<F::Output> {
+    let waker = Waker::from(Arc::clone(task));
     std::pin::Pin::new(future).poll(&mut Context::from_waker(&waker))
 }
 
@@ -82,8 +82,6 @@ fn frozen_bytes_keep_their_share_until_the_last_clone_is_gone() {
     drop(slice);
     assert!(buffers.take(4 << 10).is_some(), "it came back");
 }
-
-use super::super::buffers::Buffer;
 
 #[test]
 fn buffers_that_are_kept_make_room_for_others() {
