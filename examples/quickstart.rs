@@ -3,21 +3,20 @@
 //!     cargo run --example quickstart                      # a broker of its own, where Java and Maven are
 //!     cargo run --example quickstart -- localhost:9092    # yours
 //!
-//! Until there are a producer and a consumer, these are Kafka's own requests. The client brings each to the
-//! broker that answers it, in the version that both sides have.
+//! Until there are a consumer and administration, topics are created and records fetched by Kafka's own
+//! requests. The client brings each to the broker that answers it, in the version that both sides have.
 
 #[path = "support/broker.rs"]
 mod broker;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use weir::protocol::Uuid;
 use weir::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
 use weir::protocol::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use weir::protocol::metadata::{MetadataRequest, MetadataRequestTopic};
-use weir::protocol::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use weir::records::{BatchBuilder, Batches, Compression, Compressor, Decompressor, NewRecord, Stamp};
-use weir::{Client, ErrorCode};
+use weir::records::{Batches, Compression, Decompressor};
+use weir::{Client, ErrorCode, Record};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -43,7 +42,7 @@ async fn run() -> Result<()> {
     // Who waits at a terminal would rather hear soon that nobody is there.
     let kafka = Client::builder(address).api_timeout(Duration::from_secs(15)).connect().await?;
     let topic_id = create_topic(&kafka).await?;
-    let offset = produce(&kafka, topic_id).await?;
+    let offset = produce(&kafka).await?;
     fetch(&kafka, topic_id, offset).await?;
     kafka.close().await;
     Ok(())
@@ -63,30 +62,23 @@ async fn create_topic(kafka: &Client) -> Result<Uuid> {
     Ok(answer.topics.first().ok_or("no answer about the topic")?.topic_id)
 }
 
-/// Sends one batch of ten records, and gives the offset of the first.
-async fn produce(kafka: &Client, topic_id: Uuid) -> Result<i64> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis() as i64;
-    let mut batch = BatchBuilder::new();
+/// Sends ten records, and gives the offset of the first.
+async fn produce(kafka: &Client) -> Result<i64> {
+    let producer = kafka.producer().compression(Compression::Gzip).build()?;
+    let mut acks = Vec::new();
     for n in 1..=10 {
         let (key, value) = (format!("order-{n}"), format!("{n} pieces"));
-        batch.append(&NewRecord::new(now).key(&key).value(&value))?;
+        acks.push(producer.enqueue(Record::to(TOPIC).key(&key).value(&value)).await?);
     }
-    let records = batch.seal(&Stamp::default(), Some(&mut Compressor::new(Compression::Gzip)?))?;
-    let partition = PartitionProduceData { index: 0, records: Some(records), ..Default::default() };
-    let topic = TopicProduceData {
-        name: TOPIC.into(),
-        topic_id,
-        partition_data: vec![partition],
-        ..Default::default()
-    };
-    let request =
-        ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() };
-    let answer = kafka.request(request).await?;
-    let partition = answer.responses.first().and_then(|topic| topic.partition_responses.first());
-    let partition = partition.ok_or("no answer about the partition")?;
-    check("produce", partition.error_code)?;
-    println!("produced 10 records from offset {}", partition.base_offset);
-    Ok(partition.base_offset)
+    let mut first = None;
+    for ack in acks {
+        let at = ack.await?;
+        first = first.or(at.offset());
+    }
+    producer.close(Duration::from_secs(10)).await?;
+    let first = first.ok_or("the broker did not say where the records are")?;
+    println!("produced 10 records from offset {first}");
+    Ok(first)
 }
 
 /// Fetches from that offset on, and prints what comes.

@@ -204,7 +204,7 @@ impl Connection {
     }
 
     /// Waits until the connection has ended. Safe to drop.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         loop {
             let changed = self.0.changed.notified();
             let mut changed = std::pin::pin!(changed);

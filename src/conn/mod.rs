@@ -27,6 +27,6 @@ pub(crate) use pool::{Lane, Pool, Target};
 pub use versions::Versions;
 
 #[cfg(test)]
-mod script;
+pub(crate) mod script;
 #[cfg(test)]
 mod tests;

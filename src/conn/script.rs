@@ -9,29 +9,29 @@ use crate::wire::{ApiKey, Decode, Encode, Message, Reader, Request};
 
 /// What the broker read: a request's header and body.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
-    pub(super) key: ApiKey,
-    pub(super) version: i16,
-    pub(super) correlation: i32,
-    pub(super) whole: Bytes,
+pub(crate) struct Asked {
+    pub(crate) key: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) correlation: i32,
+    pub(crate) whole: Bytes,
 }
 
 impl Asked {
-    pub(super) fn parse(frame: &Bytes) -> Self {
+    pub(crate) fn parse(frame: &Bytes) -> Self {
         let (len, rest) = frame.split_first_chunk::<4>().unwrap();
         assert_eq!(u32::from_be_bytes(*len) as usize, rest.len(), "the length is right");
         Self::parse_body(frame.slice(4..))
     }
 
     /// A request without the length before it.
-    pub(super) fn parse_body(whole: Bytes) -> Self {
+    pub(crate) fn parse_body(whole: Bytes) -> Self {
         let rest = &whole[..];
         let int16 = |at: usize| i16::from_be_bytes([rest[at], rest[at + 1]]);
         let correlation = i32::from_be_bytes(rest[4..8].try_into().unwrap());
         Self { key: ApiKey(int16(0)), version: int16(2), correlation, whole }
     }
 
-    pub(super) fn body<R: Request + Decode>(&self) -> R {
+    pub(crate) fn body<R: Request + Decode>(&self) -> R {
         assert_eq!(self.key, R::KEY);
         let mut reader = Reader::new(&self.whole);
         let version = R::request_header_version(self.version);
@@ -41,11 +41,11 @@ impl Asked {
     }
 
     /// The length of the request with its header.
-    pub(super) fn body_len(&self) -> usize {
+    pub(crate) fn body_len(&self) -> usize {
         self.whole.len()
     }
 
-    pub(super) fn answer<R: Request>(&self, response: &R::Response) -> Bytes
+    pub(crate) fn answer<R: Request>(&self, response: &R::Response) -> Bytes
     where
         R::Response: Encode,
     {
@@ -55,12 +55,12 @@ impl Asked {
     }
 }
 
-pub(super) fn answer(correlation: i32, flexible: bool, body: &[u8]) -> Bytes {
+pub(crate) fn answer(correlation: i32, flexible: bool, body: &[u8]) -> Bytes {
     let tags: &[u8] = if flexible { &[0] } else { &[] };
     [&correlation.to_be_bytes()[..], tags, body].concat().into()
 }
 
-pub(super) fn versions(apis: &[(i16, i16, i16)]) -> ApiVersionsResponse {
+pub(crate) fn versions(apis: &[(i16, i16, i16)]) -> ApiVersionsResponse {
     let api = |&(api_key, min_version, max_version): &(i16, i16, i16)| ApiVersion {
         api_key,
         min_version,
@@ -70,7 +70,7 @@ pub(super) fn versions(apis: &[(i16, i16, i16)]) -> ApiVersionsResponse {
     ApiVersionsResponse { api_keys: apis.iter().map(api).collect(), ..Default::default() }
 }
 
-pub(super) fn mechanisms(names: &[&str]) -> SaslHandshakeResponse {
+pub(crate) fn mechanisms(names: &[&str]) -> SaslHandshakeResponse {
     SaslHandshakeResponse {
         mechanisms: names.iter().map(|name| (*name).into()).collect(),
         ..Default::default()

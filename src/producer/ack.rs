@@ -27,8 +27,19 @@ pub(crate) struct Completion {
     pub(crate) topic: Str,
     pub(crate) partition: i32,
     outcome: OnceLock<Outcome>,
-    waiters: Mutex<Vec<Waker>>,
+    waiters: Mutex<Vec<Waiter>>,
 }
+
+/// A task that waits, and for how many acks.
+#[derive(Debug)]
+struct Waiter {
+    waker: Waker,
+    acks: usize,
+}
+
+/// Among so many of those who came last an ack looks for its own task. Mostly one task waits for all of them in turn, or
+/// each for its own.
+const LOOK_BACK: usize = 4;
 
 impl Completion {
     pub(crate) fn new(topic: Str, partition: i32) -> Arc<Self> {
@@ -39,7 +50,7 @@ impl Completion {
     pub(crate) fn complete(&self, outcome: Outcome) {
         if self.outcome.set(outcome).is_ok() {
             let waiters = std::mem::take(&mut *self.waiters.lock().unwrap_or_else(PoisonError::into_inner));
-            waiters.into_iter().for_each(Waker::wake);
+            waiters.into_iter().for_each(|waiter| waiter.waker.wake());
         }
     }
 
@@ -53,15 +64,26 @@ impl Completion {
             return Poll::Ready(outcome);
         }
         if let Some(waiter) = waiters.get_mut(*slot as usize) {
-            waiter.clone_from(cx.waker());
-            return Poll::Pending;
+            if waiter.waker.will_wake(cx.waker()) {
+                return Poll::Pending;
+            }
+            if waiter.acks == 1 {
+                waiter.waker.clone_from(cx.waker());
+                return Poll::Pending;
+            }
+            // It has moved to another task, and others have not.
+            waiter.acks -= 1;
         }
-        // Mostly one task waits for all of them in turn.
-        let place = waiters.iter().rposition(|waiter| waiter.will_wake(cx.waker()));
-        let place = place.unwrap_or_else(|| {
-            waiters.push(cx.waker().clone());
+        let first = waiters.len().saturating_sub(LOOK_BACK);
+        let mut last = waiters.iter_mut().enumerate().skip(first);
+        let place = if let Some((place, waiter)) = last.find(|(_, waiter)| waiter.waker.will_wake(cx.waker()))
+        {
+            waiter.acks += 1;
+            place
+        } else {
+            waiters.push(Waiter { waker: cx.waker().clone(), acks: 1 });
             waiters.len() - 1
-        });
+        };
         *slot = u32::try_from(place).unwrap_or(NOWHERE);
         Poll::Pending
     }

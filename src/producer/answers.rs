@@ -79,8 +79,9 @@ impl Shared {
             }
             Err(error) => {
                 state.end_rest(&mut sent, now, |_| failure(&error));
+                // A connection that says what cannot be read is about to be closed.
                 let ended = matches!(state.links.get(&sent.broker),
-                    Some(Link::Ready { connection, place }) if *place == sent.place && !connection.is_open());
+                    Some(Link::Ready { connection, place }) if *place == sent.place && (error.is_malformed() || !connection.is_open()));
                 if ended {
                     state.lose(sent.broker, sent.place, now);
                 }

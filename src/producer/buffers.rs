@@ -76,6 +76,11 @@ impl Buffers {
         !self.lock().waiting.is_empty()
     }
 
+    /// How many wait for memory.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// An empty buffer of `size` bytes or somewhat more, if there is room now and nobody waits for it.
     pub(crate) fn take(&self, size: usize) -> Option<Buffer> {
         let class = self.class(size);

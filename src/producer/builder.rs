@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::config::{Acks, Settings};
+use super::interceptor::Interceptor;
 use super::partitioner::Partitioning;
 use super::shared::Shared;
 use super::{Producer, keeper};
@@ -30,7 +31,7 @@ impl Builder {
     }
 
     /// Kafka's `linger.ms`: how long a batch waits for more records before it is sent, unless it is full. With
-    /// zero it is sent as soon as there is room in flight. 5 ms by default.
+    /// zero it is sent as soon as there is room in flight. Less than the delivery timeout. 5 ms by default.
     pub fn linger(mut self, time: Duration) -> Self {
         self.settings.linger = time.min(FOREVER);
         self
@@ -137,6 +138,13 @@ impl Builder {
     pub fn retry_backoff(mut self, first: Duration, most: Duration) -> Self {
         let (first, most) = (first.min(FOREVER), most.max(first).min(FOREVER));
         self.settings.backoff = Backoff { first, most };
+        self
+    }
+
+    /// Kafka's `interceptor.classes` (KIP-42): sees each record that is handed over and each batch that is done. May be
+    /// set several times; they are called in that order.
+    pub fn interceptor(mut self, interceptor: impl Interceptor + 'static) -> Self {
+        self.settings.interceptors.push(interceptor);
         self
     }
 

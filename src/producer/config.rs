@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::interceptor::Interceptors;
 use super::machine_core::Limits;
 use super::machine_line::Rules;
 use super::partitioner::Partitioning;
@@ -64,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) compression: Codec,
     pub(crate) topics: BTreeMap<Str, Codec>,
     pub(crate) transactional: Option<Transactional>,
+    pub(crate) interceptors: Interceptors,
     /// Threads that compress at the same time.
     pub(crate) workers: usize,
 }
@@ -87,6 +89,7 @@ impl Default for Settings {
             compression: (Compression::None, None),
             topics: BTreeMap::new(),
             transactional: None,
+            interceptors: Interceptors::default(),
             workers: std::thread::available_parallelism().map_or(2, usize::from).max(2),
         }
     }
@@ -127,6 +130,11 @@ impl Settings {
         }
         if self.delivery_timeout.is_zero() {
             return no("delivery_timeout is zero: nothing could be delivered in it".into());
+        }
+        if self.linger >= self.delivery_timeout {
+            return no(
+                "linger is not less than delivery_timeout: records would fail before they were sent".into()
+            );
         }
         if self.idempotent && self.acks != Acks::All {
             return no("an idempotent producer needs acks from all: switch idempotence off".into());

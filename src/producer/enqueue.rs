@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::ack::Ack;
 use super::buffers::Buffer;
+use super::interceptor::Headers;
 use super::lane::Refusal;
 use super::record::Record;
 use super::shared::Shared;
@@ -24,6 +25,8 @@ pub struct Enqueue<'a, H> {
     topic: &'a Arc<TopicState>,
     record: Record<'a, H>,
     wrong: Option<Error>,
+    /// What interceptors added, once they have seen it.
+    added: Option<Box<Headers>>,
     waiting: Option<Box<Waiting>>,
 }
 
@@ -42,7 +45,7 @@ impl<'a, H: AsHeader> Enqueue<'a, H> {
         record: Record<'a, H>,
         wrong: Option<Error>,
     ) -> Self {
-        Self { shared, topic, record, wrong, waiting: None }
+        Self { shared, topic, record, wrong, added: None, waiting: None }
     }
 
     /// The record could not be taken at once, or waits already.
@@ -69,9 +72,20 @@ impl<'a, H: AsHeader> Enqueue<'a, H> {
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             }
-            match self.shared.try_append(self.topic, &self.record, &mut buffer) {
+            match self.try_now(&mut buffer) {
                 Ok(ack) => return Poll::Ready(Ok(ack)),
                 Err(next) => refusal = Some(next),
+            }
+        }
+    }
+
+    #[inline]
+    fn try_now(&self, buffer: &mut Option<Buffer>) -> Result<Ack, Refusal> {
+        match &self.added {
+            None => self.shared.try_append(self.topic, &self.record, buffer),
+            Some(added) => {
+                let headers = added.join(&self.record);
+                self.shared.try_append(self.topic, &self.record.headers(&headers), buffer)
             }
         }
     }
@@ -116,7 +130,11 @@ impl<H: AsHeader> Future for Enqueue<'_, H> {
         if let Some(wrong) = this.wrong.take() {
             return Poll::Ready(Err(wrong));
         }
-        match this.shared.try_append(this.topic, &this.record, &mut None) {
+        let interceptors = &this.shared.settings.interceptors;
+        if !interceptors.is_empty() {
+            this.added = Some(Box::new(interceptors.on_send(&this.topic.name, &this.record)));
+        }
+        match this.try_now(&mut None) {
             Ok(ack) => Poll::Ready(Ok(ack)),
             Err(refusal) => this.poll_slowly(Some(refusal), cx),
         }

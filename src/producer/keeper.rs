@@ -14,6 +14,7 @@ use super::machine_identity::Ask;
 use super::shared::{Link, Shared, leader_of, learn};
 use crate::cluster::Options;
 use crate::cluster::metadata::TopicKey;
+use crate::conn::Connection;
 use crate::messages::init_producer_id::InitProducerIdRequest;
 use crate::net::clock;
 use crate::net::task::{self, Task};
@@ -29,6 +30,8 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     let mut errands: Vec<Task> = Vec::new();
     let mut want_at = clock::now() + WANT_EVERY;
     loop {
+        #[cfg(test)]
+        assert!(!shared.fail_point.load(std::sync::atomic::Ordering::Relaxed), "planted");
         changes.mark_unchanged();
         shared.look();
         shared.pump();
@@ -127,17 +130,15 @@ impl Shared {
         tasks
     }
 
-    /// A link could not be made, or was.
-    fn linked(&self, broker: i32, link: Option<Link>) {
+    /// There is a connection: gives its place.
+    fn linked(&self, broker: i32, connection: Connection) -> u64 {
         let now = clock::now();
         let mut state = self.lock();
-        state.links.remove(&broker);
-        if let Some(Link::Ready { connection, .. }) = link {
-            state.places += 1;
-            let place = state.places;
-            state.links.insert(broker, Link::Ready { connection, place });
-            state.core.handle_place(broker, Some(place), now);
-        }
+        state.places += 1;
+        let place = state.places;
+        state.links.insert(broker, Link::Ready { connection, place });
+        state.core.handle_place(broker, Some(place), now);
+        place
     }
 }
 
@@ -145,8 +146,11 @@ async fn connect(shared: Arc<Shared>, broker: i32) {
     let connection = shared.cluster.producing(broker).await;
     match connection {
         Ok(connection) => {
-            shared.linked(broker, Some(Link::Ready { connection, place: 0 }));
+            let place = shared.linked(broker, connection.clone());
             shared.pump();
+            // What comes after its end is not sent there first, to find out.
+            connection.ended().await;
+            shared.lock().lose(broker, place, clock::now());
         }
         Err(error) => {
             // The pool pauses before it tries again; here only so that nothing spins if it fails at once.
@@ -155,7 +159,7 @@ async fn connect(shared: Arc<Shared>, broker: i32) {
                 shared.fail_all(&error);
             }
             shared.cluster.stale();
-            shared.linked(broker, None);
+            shared.lock().links.remove(&broker);
         }
     }
     shared.kick.notify_one();

@@ -192,8 +192,9 @@ impl Lane {
     }
 
     /// Fails the open batch without sending it.
-    pub(crate) fn abandon(&self) -> Option<Arc<Completion>> {
-        Some(self.lock().batch.take()?.done)
+    pub(crate) fn abandon(&self) -> Option<(Arc<Completion>, usize)> {
+        let batch = self.lock().batch.take()?;
+        Some((batch.done, batch.builder.count()))
     }
 
     #[inline]

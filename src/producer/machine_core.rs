@@ -477,6 +477,11 @@ impl<B: Weighed> Core<B> {
         sets.into_iter().filter_map(|set| set.first().map(|(at, _)| *at)).min()
     }
 
+    /// Requests in flight, to all brokers.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.nodes.values().map(|node| node.in_flight).sum()
+    }
+
     /// How many batches wait on a line, for the choice among partitions.
     pub(crate) fn load(&self, line: LineId) -> usize {
         self.entries.get(line).map_or(0, |entry| entry.line.len())

@@ -29,6 +29,7 @@ mod builder;
 mod coarse;
 mod config;
 mod enqueue;
+mod interceptor;
 mod keeper;
 mod lane;
 mod machine_core;
@@ -39,6 +40,9 @@ mod pump;
 mod record;
 mod seal;
 mod shared;
+mod stats;
+#[cfg(test)]
+mod tests;
 mod topic;
 #[allow(dead_code)]
 mod transaction;
@@ -51,10 +55,12 @@ pub use ack::{Ack, Delivery};
 pub use builder::Builder;
 pub use config::Acks;
 pub use enqueue::Enqueue;
+pub use interceptor::{BatchReport, Interceptor, Outgoing};
 use lane::Refusal;
 pub use partitioner::{Partitioner, Partitioning};
 pub use record::Record;
 use shared::Shared;
+pub use stats::Stats;
 use topic::TopicState;
 
 use crate::net::clock;
@@ -160,6 +166,11 @@ impl Producer {
         close(&self.handle.shared, timeout).await
     }
 
+    /// What was counted since the producer was made, and what it holds now.
+    pub fn stats(&self) -> Stats {
+        self.handle.shared.stats()
+    }
+
     fn topic_of<H>(&self, record: &Record<'_, H>) -> Result<Arc<TopicState>> {
         let name = record.topic.ok_or_else(|| Error::invalid("a record without a topic"))?;
         self.handle.shared.find_topic(name)
@@ -235,16 +246,20 @@ fn try_enqueue<'a, H: AsHeader>(
     topic: &Arc<TopicState>,
     record: Record<'a, H>,
 ) -> Result<Ack, Refused<'a, H>> {
-    let error = match shared.try_append(topic, &record, &mut None) {
+    let error = match shared.try_append_seen(topic, &record) {
         Ok(ack) => return Ok(ack),
         Err(Refusal::Error(error)) => error,
         Err(Refusal::Busy) => Error::limit("records come faster than they can be compressed"),
         Err(Refusal::NoRoom(_) | Refusal::Elsewhere) => {
             shared.with_core(machine_core::Core::handle_pressure);
             shared.pump();
+            shared.counters.exhausted();
             Error::limit("no memory for the record is free now")
         }
-        Err(Refusal::NotReady) => Error::timeout(format!("topic {} is not known yet", topic.name)),
+        Err(Refusal::NotReady) => match shared.check_open() {
+            Ok(()) => Error::timeout(format!("topic {} is not known yet", topic.name)),
+            Err(error) => error,
+        },
     };
     Err(Refused { record, error })
 }

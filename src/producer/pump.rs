@@ -11,11 +11,13 @@ use bytes::Bytes;
 
 use super::ack::{Completion, Outcome};
 use super::answers::Sent;
-use super::machine_core::{LineId, Outgoing};
+use super::interceptor::BatchReport;
+use super::machine_core::{Core, Item, LineId, Outgoing};
 use super::machine_identity;
 use super::machine_line::{Answer, End, Event, Ticket};
 use super::seal::Job;
 use super::shared::{Batch, Link, Shared, State};
+use super::stats::Facts;
 use super::topic::TopicState;
 use crate::conn::{Connection, Patience};
 use crate::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -86,6 +88,7 @@ impl Shared {
             any = true;
             match prepared {
                 Ok((connection, version, request, sent)) => {
+                    self.counters.requested();
                     let shared = Arc::clone(self);
                     let answered = request.acks != 0;
                     connection.begin(&request, version, answered, Patience::default(), move |result| {
@@ -144,6 +147,7 @@ impl Shared {
             else {
                 continue;
             };
+            self.count_sent(core, item, bytes.len());
             let data = PartitionProduceData {
                 index: lane.partition,
                 records: Some(bytes),
@@ -212,16 +216,44 @@ impl Shared {
     }
 
     fn ended(self: &Arc<Self>, batch: Batch, end: End) {
-        let Batch { done, serial, sealed } = batch;
+        let Batch { done, serial, sealed, facts } = batch;
         self.lock().pending.remove(&serial);
         // Its memory first, so that whoever hears of it finds room.
         drop(sealed);
-        match end {
-            End::Written { offset, timestamp } => done.complete(Outcome::Written { offset, timestamp }),
+        let outcome = match end {
+            End::Written { offset, timestamp } => Outcome::Written { offset, timestamp },
             End::Failed { error, records } => {
                 let error = error.within(format_args!("topic {} partition {}", done.topic, done.partition));
-                done.complete(Outcome::Failed { error, records });
+                Outcome::Failed { error, records }
             }
+        };
+        self.finish(&done, facts.count, outcome);
+    }
+
+    /// Tells whoever wants to know what became of a batch of so many records. Not to be called under a lock.
+    pub(crate) fn finish(&self, done: &Completion, count: usize, outcome: Outcome) {
+        match &outcome {
+            Outcome::Written { .. } => self.counters.acked(count),
+            Outcome::Failed { .. } => self.counters.failed(count),
+            Outcome::Split(_) => {}
+        }
+        if !self.settings.interceptors.is_empty() {
+            self.settings.interceptors.on_batch(&BatchReport::new(
+                &done.topic,
+                done.partition,
+                count,
+                &outcome,
+            ));
+        }
+        done.complete(outcome);
+    }
+
+    fn count_sent(&self, core: &mut Core<Batch>, item: &Item, size: usize) {
+        if let Some(batch) = core.batch_mut(item.line, item.ticket) {
+            let Facts { count, opened, sent } = &mut batch.facts;
+            let queued =
+                (!std::mem::replace(sent, true)).then(|| clock::now().saturating_duration_since(*opened));
+            self.counters.sent(*count, size, queued);
         }
     }
 
@@ -238,14 +270,16 @@ impl Shared {
         for (first, builder) in pieces {
             let done = Completion::new(lane.topic.name.clone(), lane.partition);
             let serial = state.expect(&done);
+            let facts = Facts { count: builder.count(), ..batch.facts };
             let count = i32::try_from(builder.count()).unwrap_or(i32::MAX);
             children.push((i32::try_from(first).unwrap_or(i32::MAX), Arc::clone(&done)));
-            parts.push((Batch { done, serial, sealed: None }, count));
+            parts.push((Batch { done, serial, sealed: None, facts }, count));
             builders.push(builder);
         }
         let tickets = state.core.handle_split(line, ticket, parts, clock::now());
         state.pending.remove(&batch.serial);
         drop(state);
+        self.counters.split();
         batch.done.complete(Outcome::Split(children));
         for (ticket, builder) in tickets.into_iter().zip(builders) {
             // They are in the budget by the batch that they were, until that is done.
@@ -256,7 +290,7 @@ impl Shared {
 }
 
 fn sealed_bytes(
-    core: &mut super::machine_core::Core<Batch>,
+    core: &mut Core<Batch>,
     line: LineId,
     ticket: Ticket,
     make: impl FnOnce(&mut super::seal::Sealed) -> Bytes,

@@ -46,6 +46,8 @@ impl<'a> Record<'a> {
     }
 }
 
+// Whatever its headers are made of, they are only borrowed.
+
 impl Default for Record<'_> {
     fn default() -> Self {
         Self::new()

@@ -25,6 +25,7 @@ use super::machine_line::Ticket;
 use super::partitioner::{Choice, PartitionLoad};
 use super::record::Record;
 use super::seal::{Job, Sealed, Sealer};
+use super::stats::{Counters, Facts};
 use super::topic::{LOAD_FRESH, LOAD_FRESH_EACH, TopicState};
 use crate::cluster::Cluster;
 use crate::cluster::metadata::{Leader, Snapshot, TopicKey};
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) buffers: Buffers,
     pub(crate) coarse: Arc<Coarse>,
     pub(crate) sealer: Sealer,
+    pub(crate) counters: Counters,
     topics: RwLock<Topics>,
     state: Mutex<State>,
     /// Wakes the keeper.
@@ -59,6 +61,9 @@ pub(crate) struct Shared {
     /// One of them was compressed.
     compressed: Notify,
     closed: AtomicBool,
+    /// Makes the keeper panic.
+    #[cfg(test)]
+    pub(crate) fail_point: AtomicBool,
 }
 
 /// Topics by name. Programs send to few, so the first of them are found without a full look-up.
@@ -88,6 +93,7 @@ pub(crate) struct Batch {
     pub(crate) serial: u64,
     /// None until it is sealed.
     pub(crate) sealed: Option<Sealed>,
+    pub(crate) facts: Facts,
 }
 
 impl Weighed for Batch {
@@ -164,6 +170,7 @@ impl Shared {
             hub,
             home,
             sealer: Sealer::default(),
+            counters: Counters::default(),
             topics: RwLock::default(),
             state: Mutex::new(state),
             kick: Notify::new(),
@@ -171,6 +178,8 @@ impl Shared {
             backlog: AtomicUsize::new(0),
             compressed: Notify::new(),
             closed: AtomicBool::new(false),
+            #[cfg(test)]
+            fail_point: AtomicBool::new(false),
         })
     }
 
@@ -374,6 +383,7 @@ impl Shared {
         self.pump();
         let room = tokio::time::timeout_at(deadline.into(), self.buffers.acquire(size)).await;
         room.map_err(|_| {
+            self.counters.exhausted();
             Error::timeout("no memory for the record became free: brokers are slower than records come")
         })?
     }
@@ -448,7 +458,7 @@ impl Shared {
     ) -> Option<Ticket> {
         let mut state = self.lock();
         let serial = state.expect(&done);
-        let batch = Batch { done, serial, sealed: None };
+        let batch = Batch { done, serial, sealed: None, facts: Facts { count, opened, sent: false } };
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         state.core.handle_closed(lane.line, batch, count, opened)
     }
@@ -487,6 +497,9 @@ impl Shared {
     fn seal_now(&self, job: Job) {
         let Job { line, ticket, builder, share, topic } = job;
         let sealed = self.sealer.seal(builder, share, &topic);
+        if let Ok(sealed) = &sealed {
+            self.counters.sealed(sealed.closed().plain_size(), sealed.size());
+        }
         self.with_core(|core, now| match sealed {
             Ok(sealed) => {
                 if let Some(batch) = core.batch_mut(line, ticket) {
@@ -526,8 +539,8 @@ impl Shared {
         self.shut(Some(error.clone()));
         self.buffers.close();
         let lanes = self.lock().lanes.clone();
-        for open in lanes.iter().filter_map(|lane| lane.abandon()) {
-            open.complete(Outcome::Failed { error: error.clone(), records: Vec::new() });
+        for (open, count) in lanes.iter().filter_map(|lane| lane.abandon()) {
+            self.finish(&open, count, Outcome::Failed { error: error.clone(), records: Vec::new() });
         }
         let jobs = std::mem::take(&mut self.lock().jobs);
         drop(jobs);
