@@ -73,19 +73,19 @@ impl Buffers {
 
     /// Whether somebody waits for memory.
     pub(crate) fn is_short(&self) -> bool {
-        !self.lock().waiting.is_empty()
+        self.lock().is_awaited()
     }
 
     /// How many wait for memory.
     pub(crate) fn waiting(&self) -> usize {
-        self.lock().waiting.len()
+        self.lock().waiting.iter().filter(|(_, waiter)| !waiter.is_closed()).count()
     }
 
     /// An empty buffer of `size` bytes or somewhat more, if there is room now and nobody waits for it.
     pub(crate) fn take(&self, size: usize) -> Option<Buffer> {
         let class = self.class(size);
         let mut state = self.lock();
-        if !state.waiting.is_empty() || state.closed {
+        if state.is_awaited() || state.closed {
             return None;
         }
         let memory = state.take(class)?;
@@ -135,12 +135,10 @@ impl Buffers {
     fn serve(&self) {
         loop {
             let mut state = self.lock();
-            let Some((class, _)) = state.waiting.front() else { return };
-            let class = *class;
-            if state.waiting.front().is_some_and(|(_, waiter)| waiter.is_closed()) {
-                state.waiting.pop_front();
-                continue;
+            if !state.is_awaited() {
+                return;
             }
+            let Some(class) = state.waiting.front().map(|(class, _)| *class) else { return };
             let Some(memory) = state.take(class) else { return };
             let waiter = state.waiting.pop_front();
             drop(state);
@@ -166,6 +164,14 @@ enum Memory {
 }
 
 impl State {
+    /// Whether somebody waits still.
+    fn is_awaited(&mut self) -> bool {
+        while self.waiting.front().is_some_and(|(_, waiter)| waiter.is_closed()) {
+            self.waiting.pop_front();
+        }
+        !self.waiting.is_empty()
+    }
+
     /// Memory of that class: a buffer that is kept, or room for one.
     fn take(&mut self, class: usize) -> Option<Memory> {
         // Somewhat larger is better than new: fresh memory costs more than what is copied into it.

@@ -130,7 +130,7 @@ impl TopicState {
         }
         let ratio = self.ratio.load(Ordering::Relaxed).clamp(RATIO_MIN, 1000) as usize;
         // A twentieth less, since the next batch may compress less well.
-        (batch_size.saturating_mul(1000) / ratio).saturating_mul(20) / 21
+        ((batch_size.saturating_mul(1000) / ratio).saturating_mul(20) / 21).max(1)
     }
 
     /// A batch of so many bytes became so many. Rises fast and falls slowly, as Java's does.
