@@ -1,0 +1,1 @@
+//! The verifiable producer as a program.
