@@ -167,7 +167,13 @@ pub(crate) fn judge(said: &PartitionProduceResponse) -> Answer {
         code if code.is_retriable() || is_elsewhere(code) => {
             Answer::Retry { error: error(), maybe: offset.is_some() }
         }
-        _ => Answer::Refused { error: error(), records: record_errors(said, code) },
+        _ => match record_errors(said, code) {
+            records if records.is_empty() => Answer::Refused { error: error(), records },
+            records => {
+                let error = Error::broker_said(code, format!("not this record, but others of its batch: {}", words()));
+                Answer::Refused { error, records }
+            }
+        },
     }
 }
 
