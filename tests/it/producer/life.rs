@@ -65,13 +65,14 @@ fn closing_while_the_broker_is_stalled_is_bounded() {
         let producer = kafka.producer().linger(SECOND).max_in_flight(1).build().unwrap();
         let topic = producer.topic("life-stalled");
         topic.send(Record::new().value("before").partition(0)).await.unwrap();
-        proxied.proxy().add(Rule::new(Fault::Hold).responses().api(PRODUCE)).unwrap();
+        let stall = proxied.proxy().add(Rule::new(Fault::Hold).responses().api(PRODUCE)).unwrap();
         let sent = topic.enqueue(Record::new().value("sent").partition(0)).await.unwrap();
         let flushing = tokio::spawn({
             let producer = producer.clone();
             async move { producer.flush().await }
         });
-        assert!(tokio::time::timeout(LONG, proxied.proxy().reached(|log| log.faults_total() > 0)).await.is_ok());
+        let held = proxied.proxy().reached(|log| log.faults(stall) > 0);
+        tokio::time::timeout(LONG, held).await.expect("a request is in flight");
         // The one request that may be in flight is; this is not even closed.
         let waiting = topic.enqueue(Record::new().value("waiting").partition(1)).await.unwrap();
         let began = Instant::now();
@@ -128,11 +129,12 @@ fn without_its_runtime_every_ack_fails() {
         let before = topic.enqueue(Record::new().value("before")).await.unwrap();
         producer.flush().await.unwrap();
         assert!(before.try_get().is_some_and(|end| end.is_ok()));
-        proxied.proxy().add(Rule::new(Fault::Hold).responses().api(PRODUCE)).unwrap();
+        let stall = proxied.proxy().add(Rule::new(Fault::Hold).responses().api(PRODUCE)).unwrap();
         let mut acks = vec![topic.enqueue(Record::new().value("sent")).await.unwrap()];
         let flushing = producer.clone();
         tokio::spawn(async move { flushing.flush().await });
-        assert!(tokio::time::timeout(LONG, proxied.proxy().reached(|log| log.faults_total() > 0)).await.is_ok());
+        let held = proxied.proxy().reached(|log| log.faults(stall) > 0);
+        tokio::time::timeout(LONG, held).await.expect("a request is in flight");
         acks.push(topic.enqueue(Record::new().value("open")).await.unwrap());
         (producer, acks)
     });
