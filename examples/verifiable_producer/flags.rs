@@ -34,12 +34,11 @@ impl Job {
         let mut args = args.into_iter();
         let mut file = Vec::new();
         while let Some(arg) = args.next() {
-            let (flag, value) = match arg.split_once('=') {
-                Some((flag, value)) => (flag.to_owned(), value.to_owned()),
-                None => {
-                    let value = args.next().ok_or_else(|| format!("{arg} needs a value"))?;
-                    (arg, value)
-                }
+            let (flag, value) = if let Some((flag, value)) = arg.split_once('=') {
+                (flag.to_owned(), value.to_owned())
+            } else {
+                let value = args.next().ok_or_else(|| format!("{arg} needs a value"))?;
+                (arg, value)
             };
             match &flag[..] {
                 "--bootstrap-server" | "--broker-list" => job.bootstrap = value,
@@ -53,7 +52,8 @@ impl Job {
                     job.create_time = Some(number(&flag, &value)?).filter(|time| *time >= 0);
                 }
                 "--command-config" | "--producer.config" => {
-                    let text = std::fs::read_to_string(&value).map_err(|error| format!("{value}: {error}"))?;
+                    let text =
+                        std::fs::read_to_string(&value).map_err(|error| format!("{value}: {error}"))?;
                     file = properties::read(&text);
                 }
                 _ => return Err(format!("{flag} is not known")),

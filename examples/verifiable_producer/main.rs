@@ -27,12 +27,14 @@ async fn main() -> ExitCode {
         }
     };
     let ended = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
             }
-        },
+        }
         (Err(error), _) | (_, Err(error)) => {
             eprintln!("verifiable_producer: no signals: {error}");
             return ExitCode::FAILURE;

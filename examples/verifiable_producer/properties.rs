@@ -59,7 +59,12 @@ impl<'a> Settings<'a> {
     }
 
     /// A first and a longest time, of which either may be missing.
-    fn range(&self, first: &str, most: &str, usual: [u64; 2]) -> Result<Option<(Duration, Duration)>, String> {
+    fn range(
+        &self,
+        first: &str,
+        most: &str,
+        usual: [u64; 2],
+    ) -> Result<Option<(Duration, Duration)>, String> {
         let (first, most) = (self.millis(first)?, self.millis(most)?);
         let [usual_first, usual_most] = usual.map(Duration::from_millis);
         let any = first.is_some() || most.is_some();
@@ -70,7 +75,9 @@ impl<'a> Settings<'a> {
     pub(crate) fn client(&self, bootstrap: &str) -> Result<weir::Builder, String> {
         match self.text("security.protocol") {
             None | Some("PLAINTEXT") => {}
-            Some(other) => return Err(format!("security.protocol={other}: this program speaks PLAINTEXT alone")),
+            Some(other) => {
+                return Err(format!("security.protocol={other}: this program speaks PLAINTEXT alone"));
+            }
         }
         let mut builder = Client::builder(bootstrap);
         if let Some(id) = self.text("client.id") {

@@ -1,5 +1,7 @@
 //! Sends numbers and says what became of each, in the order in which they were sent.
 
+#![allow(clippy::cast_precision_loss, reason = "rates are told to some digits")]
+
 use std::io::Write;
 use std::pin::pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

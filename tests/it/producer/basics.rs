@@ -55,13 +55,8 @@ fn reach(version: &str) {
 
 /// 0.11 and 1.1 do not know zstd (KIP-110, 2.1).
 fn codecs(version: &str) -> Vec<Compression> {
-    let all = [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ];
+    let all =
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
     let known = |codec: &Compression| *codec != Compression::Zstd || !version.starts_with("0.");
     all.into_iter().filter(known).collect()
 }
@@ -215,9 +210,12 @@ fn one_ack_or_none_without_idempotence() {
         let Some(broker) = shared(version) else { continue };
         run(async {
             let kafka = connect(broker.bootstrap).await;
-            for (name, acks, known) in [("producer-acks-1", Acks::Leader, true), ("producer-acks-0", Acks::None, false)] {
+            for (name, acks, known) in
+                [("producer-acks-1", Acks::Leader, true), ("producer-acks-0", Acks::None, false)]
+            {
                 create_topic(&kafka, name, 1, &[]).await;
-                let producer = kafka.producer().acks(acks).idempotence(false).max_in_flight(1).build().unwrap();
+                let producer =
+                    kafka.producer().acks(acks).idempotence(false).max_in_flight(1).build().unwrap();
                 let topic = producer.topic(name);
                 let mut waiting = Vec::new();
                 for n in 0..200 {

@@ -79,7 +79,8 @@ fn closing_while_the_broker_is_stalled_is_bounded() {
         let error = producer.close(2 * SECOND).await.unwrap_err();
         assert!(error.is_timeout(), "{error}");
         assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
-        let [sent, waiting] = [sent, waiting].map(|ack: Ack| ack.try_get().expect("it is decided").unwrap_err());
+        let [sent, waiting] =
+            [sent, waiting].map(|ack: Ack| ack.try_get().expect("it is decided").unwrap_err());
         assert!(sent.may_have_happened(), "{sent:?}");
         assert!(!waiting.may_have_happened(), "{waiting:?}");
         let flushed = tokio::time::timeout(LONG, flushing).await.expect("a flush ends with the producer");

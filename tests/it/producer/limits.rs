@@ -40,7 +40,9 @@ fn batches_beyond_the_brokers_limit_are_taken_apart() {
         let Some(broker) = shared(version) else { continue };
         run(async {
             let kafka = connect(broker.bootstrap).await;
-            for (name, codec) in [("producer-split", Compression::None), ("producer-split-lz4", Compression::Lz4)] {
+            for (name, codec) in
+                [("producer-split", Compression::None), ("producer-split-lz4", Compression::Lz4)]
+            {
                 create_topic(&kafka, name, 1, &[("max.message.bytes", "2000")]).await;
                 let builder = kafka.producer().linger(SECOND).batch_size(20_000).compression(codec);
                 let producer = builder.build().unwrap();
@@ -50,7 +52,9 @@ fn batches_beyond_the_brokers_limit_are_taken_apart() {
                     // Hardly to be compressed.
                     let noise = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (n << 40);
                     let words = if n == 150 { 500 } else { 8 };
-                    let value: String = (0..words).map(|i| format!("{:016x}", noise(n * 8 + i))).collect();
+                    let words: Vec<String> =
+                        (0..words).map(|i| format!("{:016x}", noise(n * 8 + i))).collect();
+                    let value = words.concat();
                     acks.push(topic.enqueue(Record::new().value(&value)).await.unwrap());
                     sent.push(value);
                 }
@@ -235,8 +239,8 @@ fn memory_is_awaited_in_turn() {
         let topic = producer.topic("producer-fair");
         topic.send(Record::new().value("first")).await.unwrap();
         let stall = proxied.proxy().add(Rule::new(Fault::Hold).responses().api(PRODUCE)).unwrap();
-        let small = "x".repeat(1000);
-        while topic.try_enqueue(Record::new().value(&small)).map(drop).is_ok() {}
+        let little = "x".repeat(1000);
+        while topic.try_enqueue(Record::new().value(&little)).map(drop).is_ok() {}
         let mut waiting = tokio::task::JoinSet::new();
         for n in 0..30 {
             let topic = topic.clone();

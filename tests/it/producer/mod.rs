@@ -36,7 +36,7 @@ mod verifiable;
 const SECOND: Duration = Duration::from_secs(1);
 const PLAIN: Listener = Listener::plain();
 /// How long anything may take that comes to an end by itself.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Kafka's number of the Produce API.
 const PRODUCE: i16 = 0;

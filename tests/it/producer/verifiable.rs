@@ -98,7 +98,8 @@ fn it_ends_in_order_when_it_is_told_to() {
     run_test(async {
         let kafka = connect(broker.bootstrap).await;
         create_topic(&kafka, "verifiable-ended", 1, &[]).await;
-        let line = format!("--bootstrap-server {} --topic verifiable-ended --throughput 500", broker.bootstrap);
+        let line =
+            format!("--bootstrap-server {} --topic verifiable-ended --throughput 500", broker.bootstrap);
         let out = Output::default();
         let heard = out.clone();
         let ended = async move {
@@ -139,20 +140,21 @@ fn what_fails_is_said() {
             file.display()
         );
         let job = job(&line);
-        let setting = |name: &str| job.settings.iter().rev().find(|(known, _)| known == name).unwrap().1.clone();
+        let setting =
+            |name: &str| job.settings.iter().rev().find(|(known, _)| known == name).unwrap().1.clone();
         assert_eq!(setting("enable.idempotence"), "true");
         assert_eq!(setting("compression.type"), "lz4");
         let out = Output::default();
         let heard = out.clone();
-        let breaks = async {
+        let breakdown = async {
             while heard.named("producer_send_success").len() < 5 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             proxied.proxy().add(Rule::new(Fault::Refuse)).unwrap();
             proxied.proxy().cut_links(End::Reset);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
-        let all = run::run(job.clone(), out.clone(), breaks);
+        let all = run::run(job.clone(), out.clone(), breakdown);
         tokio::time::timeout(LONG, all).await.expect("it ends").unwrap();
         proxied.proxy().clear();
         let failed = out.named("producer_send_error");

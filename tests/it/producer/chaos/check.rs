@@ -47,7 +47,9 @@ pub(super) fn judge(told: &[Vec<Told>], seen: &[Seen]) -> Vec<String> {
         }
         match told.get(one.producer).and_then(|told| told.get(one.number)) {
             None => wrong.push(format!("{one:?}: never sent")),
-            Some(Told::Failed) => wrong.push(format!("{one:?}: certainly not written, its producer was told")),
+            Some(Told::Failed) => {
+                wrong.push(format!("{one:?}: certainly not written, its producer was told"));
+            }
             Some(Told::MayBe | Told::Acked { .. }) => {}
         }
     }
@@ -139,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_record_that_failed_and_is_there_is_seen() {
-        let there = |number| after(move |_, seen| seen.push(Seen { partition: 1, offset: 20, producer: 0, number }));
+        let there =
+            |number| after(move |_, seen| seen.push(Seen { partition: 1, offset: 20, producer: 0, number }));
         assert!(there(20).contains("certainly not written"), "{}", there(20));
         assert_eq!(there(21), "", "what may be there, may");
         assert!(there(22).contains("never sent"), "{}", there(22));

@@ -1,9 +1,10 @@
 //! The producers: each numbers its records, keeps some thousand of them under way, and writes down what it is
 //! told of each.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::error::Error as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use weir::producer::{Builder, Topic};
@@ -25,6 +26,8 @@ const BEAT: Duration = Duration::from_millis(10);
 /// How far the producers have come.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
+    /// What producers were told of what failed: how often, and of which record first.
+    pub(super) errors: Mutex<BTreeMap<(usize, String), (usize, usize)>>,
     pub(super) sent: AtomicUsize,
     pub(super) acked: AtomicUsize,
 }
@@ -56,18 +59,18 @@ pub(super) async fn send_all(
     let mut beat = tokio::time::interval(BEAT);
     for number in 0..count {
         // As many as are due by now, at once.
-        while began.elapsed().mul_f64(count as f64 / time.as_secs_f64()) < Duration::from_secs(1) * number as u32 {
+        while began.elapsed() * (count as u32) < time * (number as u32) {
             beat.tick().await;
         }
         under_way.push_back(send(&topic, producer, number).await?);
         progress.sent.fetch_add(1, Ordering::Relaxed);
         while under_way.len() > WINDOW || under_way.front().is_some_and(|ack: &Ack| ack.try_get().is_some()) {
             let Some(ack) = under_way.pop_front() else { break };
-            told.push(outcome(ack, &progress).await);
+            told.push(outcome(ack, producer, told.len(), &progress).await);
         }
     }
     for ack in under_way {
-        told.push(outcome(ack, &progress).await);
+        told.push(outcome(ack, producer, told.len(), &progress).await);
     }
     handle.close(Duration::from_secs(30)).await?;
     Ok(told)
@@ -86,13 +89,18 @@ async fn send(topic: &Topic, producer: usize, number: usize) -> Result<Ack> {
     topic.enqueue(record).await
 }
 
-async fn outcome(ack: Ack, progress: &Progress) -> Told {
-    match ack.await {
+async fn outcome(ack: Ack, producer: usize, number: usize, progress: &Progress) -> Told {
+    let error = match ack.await {
         Ok(at) => {
             progress.acked.fetch_add(1, Ordering::Relaxed);
-            Told::Acked { partition: at.partition(), offset: at.offset() }
+            return Told::Acked { partition: at.partition(), offset: at.offset() };
         }
-        Err(error) if error.may_have_happened() => Told::MayBe,
-        Err(_) => Told::Failed,
-    }
+        Err(error) => error,
+    };
+    let told = if error.may_have_happened() { Told::MayBe } else { Told::Failed };
+    let why = error.source().map_or_else(String::new, |source| format!(", because {source}"));
+    let words = format!("{told:?}: {error}{why}");
+    let mut errors = progress.errors.lock().expect("nothing panics under this lock");
+    errors.entry((producer, words)).or_insert((0, number)).0 += 1;
+    told
 }

@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use weir::{Client, Result};
+use weir::protocol::create_topics::{CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest};
+use weir::{Client, Delivery, Producer, Record, Result};
 use weir_kafka_harness::unless_skipped;
 
-use super::{create, reader_jars};
+use super::{LONG, SECOND, create, reader_jars};
 use crate::broker::VERSIONS;
 use crate::broker::java::consume_from;
 use crate::faults::rig::{self, Lead, Rig};
@@ -74,10 +75,13 @@ struct Chaos {
 
 /// Rounds go on until all is sent, or as many as are wanted are done.
 fn chaos(version: &str, records: usize, time: Duration, rounds: usize) {
-    let Some(rig) = unless_skipped(&format!("three brokers of {version}"), Rig::start(version)) else { return };
+    let Some(rig) = unless_skipped(&format!("three brokers of {version}"), Rig::start(version)) else {
+        return;
+    };
     let runtime = Runtime::new().expect("a runtime");
     let request = Duration::from_secs(3);
-    let builder = Client::builder(&rig.bootstrap()).request_timeout(request).setup_timeout(request, request * 2);
+    let builder =
+        Client::builder(&rig.bootstrap()).request_timeout(request).setup_timeout(request, request * 2);
     let client = runtime.block_on(builder.connect()).expect("the brokers are there");
     runtime.block_on(create(&client, TOPIC, PARTITIONS, 3, &[("min.insync.replicas", "2")]));
     let progress = Arc::<Progress>::default();
@@ -103,12 +107,21 @@ fn chaos(version: &str, records: usize, time: Duration, rounds: usize) {
 }
 
 impl Chaos {
-    /// The others go on; then it comes back.
+    /// The others go on; then it comes back. P12: what it alone holds has no leader meanwhile, and waits.
     fn kill(&mut self, node: i32) {
+        let (producer, before) = self.runtime.block_on(alone(&self.client, node, self.faults));
         self.rig.cluster.node(node).kill();
         self.recovers("a broker was killed");
+        let name = before.topic().to_owned();
+        let taken = self.runtime.block_on(producer.enqueue(Record::to(&name).value("waits")));
+        let waits = taken.expect("the topic is known");
+        self.lasts(SECOND);
+        assert!(waits.try_get().is_none(), "nobody leads {name}: {waits:?}");
         self.rig.cluster.node(node).start().expect("it starts again");
         self.recovers("it is back");
+        let waited = self.runtime.block_on(async { tokio::time::timeout(LONG, waits).await });
+        let waited = waited.expect("it has a leader again").expect("and is written");
+        assert_eq!((before.offset(), waited.offset()), (Some(0), Some(1)));
     }
 
     /// In order, as an operator does: it hands its partitions over, and comes back with the same data.
@@ -159,7 +172,7 @@ impl Chaos {
 
     /// Waits for the producers, has Java read everything, and compares.
     fn judge(self, version: &str) {
-        let Self { runtime, client, rig, producers, faults, slowest, .. } = self;
+        let Self { runtime, client, rig, progress, producers, faults, slowest } = self;
         let told: Vec<Vec<Told>> = runtime.block_on(async {
             let mut all = Vec::new();
             for producer in producers {
@@ -180,10 +193,37 @@ impl Chaos {
             count(|told| *told == Told::MayBe),
             seen.len(),
         ));
+        for ((producer, words), (count, first)) in progress.errors.lock().unwrap().iter() {
+            say(&format!("chaos: producer {producer}: {count} times, first of record {first}: {words}"));
+        }
         let wrong = check::judge(&told, &seen);
         assert!(wrong.is_empty(), "{version}:\n{}", wrong.join("\n"));
         assert!(acked * 10 >= told.iter().map(Vec::len).sum::<usize>() * 7, "most of it arrives");
     }
+}
+
+/// A topic with its only copy on one node, and a producer that has written to it.
+async fn alone(client: &Client, node: i32, number: usize) -> (Producer, Delivery) {
+    let name = format!("alone-{number}");
+    let only = CreatableReplicaAssignment {
+        partition_index: 0,
+        broker_ids: vec![node].into(),
+        ..Default::default()
+    };
+    let topic = CreatableTopic {
+        name: name.as_str().into(),
+        // The assignment says it.
+        num_partitions: -1,
+        replication_factor: -1,
+        assignments: vec![only],
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
+    let answer = client.request(request).await.expect("there is a controller");
+    assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+    let producer = client.producer().build().unwrap();
+    let before = producer.send(Record::to(&name).value("before")).await.expect("its leader is there");
+    (producer, before)
 }
 
 /// The whole log as Java reads it.
