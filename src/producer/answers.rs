@@ -160,8 +160,11 @@ pub(crate) fn judge(said: &PartitionProduceResponse) -> Answer {
             Answer::UnknownProducer { error: error() }
         }
         ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => Answer::TooLarge { error: error() },
-        // The leader wrote it, and then could not have it written by all.
-        ErrorCode::REQUEST_TIMED_OUT | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND => {
+        // The leader wrote it, and then could not have it written by all. What went wrong by surprise may have
+        // done so behind the log: numbers that may be there must not be given to other records (P02).
+        ErrorCode::REQUEST_TIMED_OUT
+        | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+        | ErrorCode::UNKNOWN_SERVER_ERROR => {
             Answer::Retry { error: error(), maybe: true }
         }
         code if code.is_retriable() || is_elsewhere(code) => {
