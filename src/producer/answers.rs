@@ -165,14 +165,24 @@ pub(crate) fn judge(said: &PartitionProduceResponse) -> Answer {
         ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => {
             Answer::TooLarge { error: error() }
         }
-        // The leader wrote it, and then could not have it written by all.
-        ErrorCode::REQUEST_TIMED_OUT | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND => {
-            Answer::Retry { error: error(), maybe: true }
-        }
+        // The leader wrote it, and then could not have it written by all. What went wrong by surprise may have
+        // done so behind the log: numbers that may be there must not be given to other records (P02).
+        ErrorCode::REQUEST_TIMED_OUT
+        | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+        | ErrorCode::UNKNOWN_SERVER_ERROR => Answer::Retry { error: error(), maybe: true },
         code if code.is_retriable() || is_elsewhere(code) => {
             Answer::Retry { error: error(), maybe: offset.is_some() }
         }
-        _ => Answer::Refused { error: error(), records: record_errors(said, code) },
+        _ => match record_errors(said, code) {
+            records if records.is_empty() => Answer::Refused { error: error(), records },
+            records => {
+                let error = Error::broker_said(
+                    code,
+                    format!("not this record, but others of its batch: {}", words()),
+                );
+                Answer::Refused { error, records }
+            }
+        },
     }
 }
 

@@ -25,6 +25,8 @@ mod hostile;
 mod oidc;
 /// Kafka's own classes as the judge of every byte.
 mod oracle;
+/// The producer on real brokers, read back by Java.
+mod producer;
 /// TLS and SASL with real brokers.
 #[cfg(all(feature = "gssapi", feature = "oidc", feature = "ring"))]
 mod secure;

@@ -25,7 +25,7 @@ mod job;
 /// What became of them.
 mod record;
 /// Brokers, proxies, faults.
-mod rig;
+pub(crate) mod rig;
 /// Rows of the catalogue of faults that want a real broker.
 #[cfg(feature = "ring")]
 mod rows;

@@ -19,20 +19,20 @@ use weir_kafka_harness::{Cluster, Failure, Listener, Node};
 
 use super::job::{self, PARTITIONS, TOPIC};
 
-pub(super) const NODES: i32 = 3;
+pub(crate) const NODES: i32 = 3;
 const PLAIN: Listener = Listener::plain();
 
 /// How long a change of leaders may take.
 const MOVE_MAX: Duration = Duration::from_mins(1);
 
-pub(super) struct Rig {
-    pub(super) cluster: Cluster,
+pub(crate) struct Rig {
+    pub(crate) cluster: Cluster,
     proxies: Proxies,
     door: Proxy,
 }
 
 impl Rig {
-    pub(super) fn start(version: &str) -> Result<Self, Failure> {
+    pub(crate) fn start(version: &str) -> Result<Self, Failure> {
         let proxies = Proxies::for_nodes(NODES as usize).expect("there are free ports");
         let door = Proxy::start_unconnected().expect("there is a free port");
         let told = proxies.addresses();
@@ -55,17 +55,17 @@ impl Rig {
         self.proxies.set_upstreams(nodes);
     }
 
-    pub(super) fn bootstrap(&self) -> String {
+    pub(crate) fn bootstrap(&self) -> String {
         self.door.address().to_string()
     }
 
     /// What clients are told now, in the order of the nodes.
-    pub(super) fn told(&self) -> Vec<SocketAddr> {
+    pub(crate) fn told(&self) -> Vec<SocketAddr> {
         self.proxies.addresses()
     }
 
     /// Nothing gets through to a broker any more, and nothing says so, until the guard is dropped.
-    pub(super) fn cut(&self, node: i32) -> impl Drop + '_ {
+    pub(crate) fn cut(&self, node: i32) -> impl Drop + '_ {
         struct Cut<'a>(&'a Proxy);
         impl Drop for Cut<'_> {
             fn drop(&mut self) {
@@ -79,7 +79,7 @@ impl Rig {
 
     /// All brokers end at once and come back elsewhere, and nothing answers where they were; the door leads to
     /// where they are.
-    pub(super) fn replace_all(&mut self) -> Result<(), Failure> {
+    pub(crate) fn replace_all(&mut self) -> Result<(), Failure> {
         let proxies = Proxies::for_nodes(NODES as usize).expect("there are free ports");
         for (node, told) in self.cluster.nodes().iter().zip(proxies.addresses()) {
             node.move_elsewhere([(PLAIN, told)])?;
@@ -92,7 +92,7 @@ impl Rig {
 }
 
 /// The topic of the stream, with a leader everywhere.
-pub(super) async fn create_topic(client: &Client) -> Result<()> {
+pub(crate) async fn create_topic(client: &Client) -> Result<()> {
     let topic = CreatableTopic {
         name: TOPIC.into(),
         num_partitions: PARTITIONS,
@@ -110,14 +110,14 @@ pub(super) async fn create_topic(client: &Client) -> Result<()> {
 }
 
 /// The partitions of a topic, as some broker sees them.
-pub(super) async fn partitions(client: &Client, topic: &str) -> Result<Vec<MetadataResponsePartition>> {
+pub(crate) async fn partitions(client: &Client, topic: &str) -> Result<Vec<MetadataResponsePartition>> {
     let mut answer = client.request(job::metadata(topic)).await?;
     Ok(answer.topics.pop().map(|topic| topic.partitions).unwrap_or_default())
 }
 
 /// Who is to lead.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Lead {
+pub(crate) enum Lead {
     /// The replica after the one that leads now.
     Next,
     /// As many partitions each.
@@ -140,7 +140,7 @@ impl Lead {
 
 /// Gives each partition of a topic to another of its replicas, and waits until they lead. What fails meanwhile
 /// is tried again.
-pub(super) async fn move_leaders(client: &Client, topic: &str, lead: Lead) {
+pub(crate) async fn move_leaders(client: &Client, topic: &str, lead: Lead) {
     let until = Instant::now() + MOVE_MAX;
     let before = loop {
         match partitions(client, topic).await {
@@ -166,7 +166,7 @@ pub(super) async fn move_leaders(client: &Client, topic: &str, lead: Lead) {
 
 /// Who leads is to lead no more before this broker has what was written: all partitions go to the other of the
 /// rest. Nothing is waited for, and what fails (the silent broker may be the controller) does not matter.
-pub(super) async fn pass_over(client: &Client, all: &[MetadataResponsePartition], node: i32) {
+pub(crate) async fn pass_over(client: &Client, all: &[MetadataResponsePartition], node: i32) {
     let order = |partition| {
         let (index, mut replicas) = Lead::Next.order(partition);
         replicas.sort_by_key(|id| *id == node);
