@@ -404,6 +404,11 @@ impl<B: Weighed> Core<B> {
             if entry.leader != Some(broker) {
                 continue;
             }
+            if !entry.open {
+                // It comes again when it is opened.
+                entry.queued = false;
+                continue;
+            }
             let next = entry.line.peek(now, place, self.identity).map_or(0, Weighed::size);
             if size > 0 && size.saturating_add(next) > self.limits.request_size_max {
                 node.queue.push_front(id);
@@ -455,6 +460,13 @@ impl<B: Weighed> Core<B> {
     /// Lines that wait for another identity than the present one.
     pub(crate) fn wants_identity(&self) -> bool {
         !self.broken.is_empty()
+    }
+
+    /// Why a line waits for another identity, if one does.
+    pub(crate) fn trouble(&self) -> Option<Error> {
+        let line = &self.entries.get(*self.broken.first()?)?.line;
+        let lost = || Error::io("sequence numbers of a partition were lost");
+        Some(line.error().cloned().unwrap_or_else(lost))
     }
 
     /// Whether there is work that waits for an identity.

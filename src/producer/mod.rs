@@ -39,7 +39,6 @@ mod record;
 mod seal;
 mod shared;
 mod topic;
-#[allow(dead_code)]
 mod transaction;
 
 use std::fmt;
@@ -54,6 +53,9 @@ pub use partitioner::{Partitioner, Partitioning};
 pub use record::Record;
 use shared::Shared;
 use topic::TopicState;
+pub use transaction::{
+    GroupMetadata, OffsetAndMetadata, Transaction, TransactionTopic, TransactionalBuilder, TransactionalProducer,
+};
 
 use crate::net::clock;
 use crate::net::clock::FOREVER;
@@ -210,12 +212,17 @@ impl Topic {
 
     #[inline]
     fn check<H>(&self, record: &Record<'_, H>) -> Result<()> {
-        match record.topic {
-            Some(other) if *other != *self.state.name => {
-                Err(Error::invalid(format!("a record for {other} was given to topic {}", self.state.name)))
-            }
-            _ => Ok(()),
+        check_topic(&self.state, record)
+    }
+}
+
+#[inline]
+fn check_topic<H>(topic: &TopicState, record: &Record<'_, H>) -> Result<()> {
+    match record.topic {
+        Some(other) if *other != *topic.name => {
+            Err(Error::invalid(format!("a record for {other} was given to topic {}", topic.name)))
         }
+        _ => Ok(()),
     }
 }
 
