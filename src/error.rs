@@ -267,10 +267,17 @@ impl Error {
     }
 
     /// Somebody else has taken the place of this producer or group member: a newer one with the same
-    /// transactional id (KIP-98, KIP-588) or instance id (KIP-345). A partition's leader that calls an epoch
-    /// old is no proof of that; the coordinator tells, when the transaction is ended.
+    /// transactional id (KIP-98, KIP-588) or instance id (KIP-345). A partition's leader can only say that the
+    /// producer's epoch is old, which counts as this too; the coordinator says the rest when the
+    /// transaction is ended.
     pub fn is_fenced(&self) -> bool {
-        matches!(self.code(), Some(ErrorCode::PRODUCER_FENCED | ErrorCode::FENCED_INSTANCE_ID))
+        let fenced = |code| {
+            matches!(
+                code,
+                ErrorCode::PRODUCER_FENCED | ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::FENCED_INSTANCE_ID
+            )
+        };
+        self.code().is_some_and(fenced)
     }
 
     /// Whether the same call may succeed when it is made again later. Whether that is safe is another

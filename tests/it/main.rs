@@ -33,5 +33,7 @@ mod secure;
 mod seed;
 /// What is printed and counted when a test cannot run here.
 mod skip;
+/// Transactions on real brokers, read back by Java.
+mod transactions;
 /// Checks of the repository's own text: layers, lengths, documents, banned calls.
 mod tidy;

@@ -4,6 +4,7 @@
 //! speak the format that `JavaConsumer.java` tells at its top.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -38,7 +39,8 @@ pub(crate) fn produce(
         record.write(&mut input);
     }
     input.extend((-1_i32).to_be_bytes());
-    let said = run(broker, "JavaProducer", &[&[topic, codec], properties].concat(), input);
+    let args = [&[topic, codec], properties].concat();
+    let said = run(&broker.jars(), &broker.bootstrap.to_string(), "JavaProducer", &args, input);
     let said = String::from_utf8(said).expect("the producer prints text");
     said.lines().map(|line| taken(line).unwrap_or_else(|| panic!("not an answer: {line}"))).collect()
 }
@@ -56,7 +58,18 @@ fn taken(line: &str) -> Option<Taken> {
 
 /// Reads the whole topic with Java's consumer; each partition's records stand in the order of their offsets.
 pub(crate) fn consume(broker: &Broker, topic: &str, properties: &[&str]) -> Vec<JavaRecord> {
-    let said = run(broker, "JavaConsumer", &[&[topic, "records"], properties].concat(), Vec::new());
+    consume_from(&broker.jars(), &broker.bootstrap.to_string(), topic, properties)
+}
+
+/// The same from any cluster, with the jars of any version that can speak to it.
+pub(crate) fn consume_from(
+    jars: &Path,
+    bootstrap: &str,
+    topic: &str,
+    properties: &[&str],
+) -> Vec<JavaRecord> {
+    let args = [&[topic, "records"], properties].concat();
+    let said = run(jars, bootstrap, "JavaConsumer", &args, Vec::new());
     let mut rest = Cursor(&said);
     let mut records = Vec::new();
     while rest.i32() >= 0 {
@@ -66,13 +79,19 @@ pub(crate) fn consume(broker: &Broker, topic: &str, properties: &[&str]) -> Vec<
     records
 }
 
-/// Runs one of the programs against the broker and returns its standard output.
-fn run(broker: &Broker, program: &str, args: &[&str], input: Vec<u8>) -> Vec<u8> {
+/// What a consumer group has committed: a line of topic, partition, offset and metadata for each partition.
+pub(crate) fn offsets_of(jars: &Path, bootstrap: &str, group: &str) -> Vec<String> {
+    let said = run(jars, bootstrap, "JavaOffsets", &[group], Vec::new());
+    String::from_utf8(said).expect("the program prints text").lines().map(str::to_owned).collect()
+}
+
+/// Runs one of the programs with these jars against a cluster and returns its standard output.
+fn run(jars: &Path, bootstrap: &str, program: &str, args: &[&str], input: Vec<u8>) -> Vec<u8> {
     let mut java = Command::new("java")
         .args(["-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp"])
-        .arg(broker.jars().join("*"))
+        .arg(jars.join("*"))
         .arg(root().join(format!("tests/oracle/{program}.java")))
-        .arg(broker.bootstrap.to_string())
+        .arg(bootstrap)
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
