@@ -156,6 +156,14 @@ impl Error {
         self
     }
 
+    /// Says that whatever its parts may have come to, what was wanted as a whole did not happen.
+    #[cfg(feature = "client")]
+    #[cold]
+    pub(crate) fn not_done(mut self) -> Self {
+        self.0.may_have_happened = false;
+        self
+    }
+
     /// Says what the broker calls it.
     #[cfg(feature = "client")]
     #[cold]
@@ -256,6 +264,22 @@ impl Error {
             Kind::Broker(code) => Some(code),
             _ => self.0.code,
         }
+    }
+
+    /// Somebody else has taken the place of this producer or group member: a newer one with the same
+    /// transactional id (KIP-98, KIP-588) or instance id (KIP-345). A partition's leader can only say that the
+    /// producer's epoch is old, which counts as this too; the coordinator says the rest when the
+    /// transaction is ended.
+    pub fn is_fenced(&self) -> bool {
+        let fenced = |code| {
+            matches!(
+                code,
+                ErrorCode::PRODUCER_FENCED
+                    | ErrorCode::INVALID_PRODUCER_EPOCH
+                    | ErrorCode::FENCED_INSTANCE_ID
+            )
+        };
+        self.code().is_some_and(fenced)
     }
 
     /// Whether the same call may succeed when it is made again later. Whether that is safe is another

@@ -62,7 +62,7 @@ pub use client::{Call, ClientRequest, Part};
 pub use error::{Error, Result};
 pub use error_code::ErrorCode;
 #[cfg(feature = "client")]
-pub use producer::{Ack, Delivery, Producer, Record};
+pub use producer::{Ack, Delivery, Producer, Record, Transaction, TransactionalProducer};
 #[cfg(feature = "client")]
 pub use secret::Secret;
 pub use wire::ApiKey;

@@ -126,6 +126,11 @@ impl<P: Brokers> Cluster<P> {
         self.inner.pool.connection(Target::Broker(broker), Use::Produce.into()).await
     }
 
+    /// A ready connection to a broker for what is not records. Safe to drop: what was begun goes on.
+    pub(crate) async fn connection(&self, broker: i32) -> Result<P::Link> {
+        self.inner.pool.connection(Target::Broker(broker), Use::General.into()).await
+    }
+
     /// Keeps all topics of the cluster known from now on.
     pub(crate) fn want_all(&self) {
         self.inner.with(|state, now| state.metadata.handle_want_all(now));

@@ -1,11 +1,13 @@
 //! The settings of a producer, one method each.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{Acks, Settings};
+use super::config::{Acks, Settings, Transactional};
 use super::interceptor::Interceptor;
 use super::partitioner::Partitioning;
 use super::shared::Shared;
+use super::transaction::TransactionalBuilder;
 use super::{Producer, keeper};
 use crate::Result;
 use crate::cluster::{Backoff, Cluster};
@@ -154,16 +156,31 @@ impl Builder {
     /// [`is_invalid`](crate::Error::is_invalid) for settings that cannot be, and outside of a tokio runtime;
     /// [`is_unsupported`](crate::Error::is_unsupported) for a codec that was not built in.
     pub fn build(self) -> Result<Producer> {
+        Ok(Producer::new(self.start()?))
+    }
+
+    /// Kafka's `transactional.id`: a producer whose records are written in transactions (KIP-98). The id
+    /// stands for what the producer does: of all producers that have it the latest fences the others.
+    pub fn transactional_id(mut self, id: &str) -> TransactionalBuilder {
+        self.settings.transactional = Some(Transactional::new(id));
+        TransactionalBuilder::new(self)
+    }
+
+    pub(super) fn transactional(&mut self) -> Option<&mut Transactional> {
+        self.settings.transactional.as_mut()
+    }
+
+    pub(super) fn start(self) -> Result<Arc<Shared>> {
         let Self { cluster, hub, settings } = self;
         settings.check()?;
         let home = Home::here()?;
-        let idempotent = settings.idempotent;
+        let asks = settings.idempotent && settings.transactional.is_none();
         let seed = cluster.seed();
         let shared = Shared::new(settings, cluster, hub, home.clone(), seed);
-        if idempotent {
+        if asks {
             shared.lock().identity.handle_wanted();
         }
-        home.detach(keeper::keep(std::sync::Arc::clone(&shared)));
-        Ok(Producer::new(shared))
+        home.detach(keeper::keep(Arc::clone(&shared)));
+        Ok(shared)
     }
 }

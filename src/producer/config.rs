@@ -36,6 +36,9 @@ impl Acks {
     }
 }
 
+/// The longest transactional id that a message can carry in all versions, in bytes.
+const TRANSACTIONAL_ID_MAX: usize = i16::MAX as usize;
+
 /// A codec and its level, the codec's default if none is said.
 pub(crate) type Codec = (Compression, Option<i32>);
 
@@ -44,6 +47,17 @@ pub(crate) type Codec = (Compression, Option<i32>);
 pub(crate) struct Transactional {
     pub(crate) id: Str,
     pub(crate) timeout: Duration,
+}
+
+impl Transactional {
+    pub(crate) fn new(id: &str) -> Self {
+        Self { id: id.into(), timeout: Duration::from_mins(1) }
+    }
+
+    /// The timeout in milliseconds, as brokers want it.
+    pub(crate) fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX)
+    }
 }
 
 /// Settings of a producer.
@@ -145,8 +159,17 @@ impl Settings {
                     .into(),
             );
         }
-        if self.transactional.is_some() && !self.idempotent {
-            return no("transactions need idempotence".into());
+        if let Some(transactional) = &self.transactional {
+            if !self.idempotent {
+                return no("transactions need idempotence".into());
+            }
+            if transactional.id.is_empty() || transactional.id.len() > TRANSACTIONAL_ID_MAX {
+                let length = transactional.id.len();
+                return no(format!("a transactional id of {length} bytes: 1 to {TRANSACTIONAL_ID_MAX}"));
+            }
+            if transactional.timeout_ms() == 0 {
+                return no("transaction_timeout is less than a millisecond".into());
+            }
         }
         for (compression, level) in self.topics.values().copied().chain([self.compression]) {
             if compression != Compression::None || level.is_some() {

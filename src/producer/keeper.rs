@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::machine_identity::Ask;
 use super::shared::{Link, Shared, leader_of, learn};
+use super::transaction::Transactions;
 use crate::cluster::Options;
 use crate::cluster::metadata::TopicKey;
 use crate::conn::Connection;
@@ -86,20 +87,22 @@ impl Shared {
     }
 
     /// Whether nothing is left to be done.
-    fn is_over(&self) -> bool {
+    fn is_over(self: &Arc<Self>) -> bool {
         let fatal = self.lock().fatal.clone();
         if let Some(error) = fatal
             && self.check_open().is_ok()
         {
             self.shut(Some(error));
         }
-        self.check_open().is_err() && self.lock().pending.is_empty()
+        self.check_open().is_err() && self.lock().pending.is_empty() && self.may_leave()
     }
 
     /// When something is due, which is then armed.
     fn due(&self) -> Option<Instant> {
         let mut state = self.lock();
-        let due = state.core.poll_timeout().into_iter().chain(state.identity.poll_timeout()).min();
+        let transactions = state.transactions.as_ref().and_then(Transactions::poll_timeout);
+        let due = state.core.poll_timeout().into_iter().chain(state.identity.poll_timeout());
+        let due = due.chain(transactions).min();
         state.armed = due;
         due
     }
@@ -118,6 +121,7 @@ impl Shared {
         if let Some(ask) = state.identity.poll_request(now) {
             tasks.push(task::spawn(identify(Arc::clone(self), ask)));
         }
+        tasks.extend(self.ask_coordinator(&mut state, now));
         let homeless: Vec<TopicKey> = state
             .core
             .homeless()

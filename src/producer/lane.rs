@@ -134,8 +134,9 @@ impl Lane {
             if shared.is_busy() {
                 return Err(Refusal::Busy);
             }
-            open.batch = Some(self.begin(open.hint, shared, record, target, buffer)?);
-            shared.with_core(|core, now| core.handle_opened(self.line, now));
+            let batch = self.begin(open.hint, shared, record, target, buffer)?;
+            shared.opened(self)?;
+            open.batch = Some(batch);
             chores.opened = true;
         }
         let Some(batch) = &mut open.batch else { return Err(Error::internal("no batch is open").into()) };

@@ -410,6 +410,12 @@ impl<B: Weighed> Core<B> {
         let mut again = Vec::new();
         while let Some((number, id)) = node.queue.first().copied() {
             let Some(entry) = self.entries.get_mut(id) else { break };
+            if !entry.open {
+                // It comes again when it is opened.
+                node.queue.remove(&(number, id));
+                entry.queued = None;
+                continue;
+            }
             let next = entry.line.peek(now, place, self.identity).map_or(0, Weighed::size);
             if size > 0 && size.saturating_add(next) > self.limits.request_size_max {
                 break;
@@ -464,6 +470,13 @@ impl<B: Weighed> Core<B> {
     /// Lines that wait for another identity than the present one.
     pub(crate) fn wants_identity(&self) -> bool {
         !self.broken.is_empty()
+    }
+
+    /// Why a line waits for another identity, if one does.
+    pub(crate) fn trouble(&self) -> Option<Error> {
+        let line = &self.entries.get(*self.broken.first()?)?.line;
+        let lost = || Error::io("sequence numbers of a partition were lost");
+        Some(line.error().cloned().unwrap_or_else(lost))
     }
 
     /// Whether there is work that waits for an identity.

@@ -527,6 +527,11 @@ impl<B> Line<B> {
         first.map(|slot| slot.deadline).into_iter().chain(pause).min()
     }
 
+    /// Why the first batch that has failed did so.
+    pub(crate) fn error(&self) -> Option<&Error> {
+        self.slots.iter().find_map(|slot| slot.error.as_ref())
+    }
+
     /// How many batches are not done.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()

@@ -44,7 +44,6 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod topic;
-#[allow(dead_code)]
 mod transaction;
 
 use std::fmt;
@@ -62,6 +61,10 @@ pub use record::Record;
 use shared::Shared;
 pub use stats::Stats;
 use topic::TopicState;
+pub use transaction::{
+    GroupMetadata, OffsetAndMetadata, Transaction, TransactionTopic, TransactionalBuilder,
+    TransactionalProducer,
+};
 
 use crate::net::clock;
 use crate::net::clock::FOREVER;
@@ -223,12 +226,17 @@ impl Topic {
 
     #[inline]
     fn check<H>(&self, record: &Record<'_, H>) -> Result<()> {
-        match record.topic {
-            Some(other) if *other != *self.state.name => {
-                Err(Error::invalid(format!("a record for {other} was given to topic {}", self.state.name)))
-            }
-            _ => Ok(()),
+        check_topic(&self.state, record)
+    }
+}
+
+#[inline]
+fn check_topic<H>(topic: &TopicState, record: &Record<'_, H>) -> Result<()> {
+    match record.topic {
+        Some(other) if *other != *topic.name => {
+            Err(Error::invalid(format!("a record for {other} was given to topic {}", topic.name)))
         }
+        _ => Ok(()),
     }
 }
 

@@ -19,6 +19,7 @@ use super::seal::Job;
 use super::shared::{Batch, Link, Shared, State};
 use super::stats::Facts;
 use super::topic::TopicState;
+use super::transaction::Transactions;
 use crate::conn::{Connection, Patience};
 use crate::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use crate::net::clock;
@@ -28,8 +29,6 @@ use crate::{Error, Result};
 
 /// The first version that has topics by their ids (KIP-516).
 const BY_ID: i16 = 13;
-/// The last version in which the partitions of a transaction are added to it before (KIP-890).
-const TRANSACTION_V1: i16 = 11;
 
 impl Shared {
     /// See the module.
@@ -48,6 +47,7 @@ impl Shared {
             let mut busy = self.close_due(now);
             busy |= self.send_all(now);
             busy |= self.tell();
+            busy |= self.transact();
             let mut state = self.lock();
             if !busy && !state.again {
                 state.pumping = false;
@@ -130,7 +130,7 @@ impl Shared {
         state: &mut State,
         outgoing: &Outgoing,
     ) -> Result<(Connection, i16, ProduceRequest, Sent)> {
-        let version_max = if self.settings.transactional.is_some() { TRANSACTION_V1 } else { i16::MAX };
+        let wanted = state.transactions.as_ref().map_or(0..=i16::MAX, Transactions::produce_versions);
         let State { links, lanes, core, .. } = state;
         let connection = match links.get(&outgoing.broker) {
             Some(Link::Ready { connection, place }) if *place == outgoing.place => connection.clone(),
@@ -159,7 +159,11 @@ impl Shared {
         }
         let by_id = *versions.end() >= BY_ID && topics.values().all(|(topic, _)| !topic.id().is_zero());
         let most = if by_id { *versions.end() } else { (*versions.end()).min(BY_ID - 1) };
-        let version = most.min(version_max);
+        let version = most.min(*wanted.end());
+        if !wanted.contains(&version) {
+            let words = format!("Produce version {version}, where the transaction needs {}", wanted.start());
+            return Err(Error::unsupported(words));
+        }
         let topic_data = topics.into_iter().map(|(name, (topic, partition_data))| {
             let topic_id = if version >= BY_ID { topic.id() } else { Uuid::ZERO };
             sent.name(&name, topic_id);
@@ -217,7 +221,12 @@ impl Shared {
 
     fn ended(self: &Arc<Self>, batch: Batch, end: End) {
         let Batch { done, serial, sealed, facts } = batch;
-        self.lock().pending.remove(&serial);
+        let mut state = self.lock();
+        state.pending.remove(&serial);
+        if let End::Failed { error, .. } = &end {
+            state.batch_failed(error);
+        }
+        drop(state);
         // Its memory first, so that whoever hears of it finds room.
         drop(sealed);
         let outcome = match end {

@@ -27,6 +27,7 @@ use super::record::Record;
 use super::seal::{Job, Sealed, Sealer};
 use super::stats::{Counters, Facts};
 use super::topic::{LOAD_FRESH, LOAD_FRESH_EACH, TopicState};
+use super::transaction::Transactions;
 use crate::cluster::Cluster;
 use crate::cluster::metadata::{Leader, Snapshot, TopicKey};
 use crate::conn::{Connection, Dice, Pool};
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Wakes the keeper.
     pub(crate) kick: Notify,
+    /// Wakes those who wait for something of a transaction.
+    pub(crate) turned: Notify,
     /// Records are not taken any more.
     shutting: Notify,
     /// Batches that wait for a thread that compresses.
@@ -119,6 +122,8 @@ pub(crate) struct State {
     pub(crate) links: BTreeMap<i32, Link>,
     pub(crate) places: u64,
     pub(crate) identity: machine_identity::Machine,
+    /// Of a transactional producer.
+    pub(crate) transactions: Option<Transactions>,
     pub(crate) snapshot: Arc<Snapshot>,
     /// Batches that are not done.
     pub(crate) pending: BTreeMap<u64, Arc<Completion>>,
@@ -151,6 +156,10 @@ impl Shared {
             links: BTreeMap::new(),
             places: 0,
             identity: machine_identity::Machine::new(settings.backoff, dice.roll()),
+            transactions: settings
+                .transactional
+                .as_ref()
+                .map(|_| Transactions::new(settings.backoff, dice.roll())),
             snapshot: cluster.snapshot(),
             pending: BTreeMap::new(),
             serials: 0,
@@ -174,6 +183,7 @@ impl Shared {
             topics: RwLock::default(),
             state: Mutex::new(state),
             kick: Notify::new(),
+            turned: Notify::new(),
             shutting: Notify::new(),
             backlog: AtomicUsize::new(0),
             compressed: Notify::new(),
@@ -548,6 +558,7 @@ impl Shared {
         self.compressed.notify_waiters();
         self.with_core(|core, now| core.fail(error, true, now));
         self.tell();
+        self.end_transactions(error);
         // Those between two places, such as batches that are being taken apart.
         let rest = std::mem::take(&mut self.lock().pending);
         for done in rest.into_values() {

@@ -37,3 +37,5 @@ mod seed;
 mod skip;
 /// Checks of the repository's own text: layers, lengths, documents, banned calls.
 mod tidy;
+/// Transactions on real brokers, read back by Java.
+mod transactions;

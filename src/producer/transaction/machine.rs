@@ -151,6 +151,39 @@ impl Machine {
         }
     }
 
+    /// How brokers are spoken with in the transaction under way.
+    pub(crate) fn level(&self) -> Level {
+        self.abilities.level
+    }
+
+    /// Whether there is a transaction that has begun and not ended.
+    pub(crate) fn is_under_way(&self) -> bool {
+        !matches!(self.state, State::Uninitialized | State::Initializing | State::Ready | State::Fatal(_))
+    }
+
+    /// Whether `handle_begin` may be called again with hope.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.state, State::Uninitialized | State::Ready)
+    }
+
+    /// Why the transaction under way can only be aborted, if that is so.
+    pub(crate) fn trouble(&self) -> Option<&Error> {
+        match &self.state {
+            State::Abortable(_, error) | State::Fatal(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether the transaction under way is, or may yet be, committed.
+    pub(crate) fn may_commit(&self) -> bool {
+        matches!(self.state, State::InTransaction(_) | State::Committing { .. } | State::Indeterminate(_))
+    }
+
+    /// The producer was closed, and nothing can be asked any more.
+    pub(crate) fn handle_closed(&mut self, error: Error) {
+        self.die(error);
+    }
+
     /// Begins a transaction and gives its number; none if that must wait for [`Event::Ready`], after which
     /// to call it again. Whoever waits no longer need not say so. `abilities` are the brokers' as of now.
     pub(crate) fn handle_begin(&mut self, abilities: Abilities) -> Result<Option<u64>> {

@@ -79,6 +79,12 @@ pub(crate) fn consume_from(
     records
 }
 
+/// What a consumer group has committed: a line of topic, partition, offset and metadata for each partition.
+pub(crate) fn offsets_of(jars: &Path, bootstrap: &str, group: &str) -> Vec<String> {
+    let said = run(jars, bootstrap, "JavaOffsets", &[group], Vec::new());
+    String::from_utf8(said).expect("the program prints text").lines().map(str::to_owned).collect()
+}
+
 /// Runs one of the programs with these jars against a cluster and returns its standard output.
 fn run(jars: &Path, bootstrap: &str, program: &str, args: &[&str], input: Vec<u8>) -> Vec<u8> {
     let mut java = Command::new("java")
