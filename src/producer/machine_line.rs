@@ -335,6 +335,8 @@ impl<B> Line<B> {
             let shut_out = explained || self.is_shut_out(at);
             (self.broken, self.burnt) = (true, !explained);
             if let Some(slot) = self.slots.get_mut(at) {
+                // Its numbers may still be on their way, and must not fit again in this epoch.
+                self.burnt |= slot.maybe;
                 slot.maybe &= slot.torn || !shut_out;
                 if slot.maybe {
                     // What the gap was left for may yet arrive, and an earlier attempt of this one behind it.
