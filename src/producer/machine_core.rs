@@ -151,7 +151,11 @@ impl<B: Weighed> Core<B> {
         self.forget_open(line);
         let Some(entry) = self.entries.get_mut(line) else { return };
         let Limits { linger, delivery_timeout, .. } = self.limits;
-        let batch = OpenBatch { linger: now + linger.min(delivery_timeout), deadline: now + delivery_timeout, due: None };
+        let batch = OpenBatch {
+            linger: now + linger.min(delivery_timeout),
+            deadline: now + delivery_timeout,
+            due: None,
+        };
         entry.open_batch = Some(batch);
         match linger.is_zero() {
             true => self.make_due(line, now),
@@ -217,7 +221,13 @@ impl<B: Weighed> Core<B> {
     }
 
     /// The parts of a batch that was too large.
-    pub(crate) fn handle_split(&mut self, line: LineId, ticket: Ticket, parts: Vec<(B, i32)>, now: Instant) -> Vec<Ticket> {
+    pub(crate) fn handle_split(
+        &mut self,
+        line: LineId,
+        ticket: Ticket,
+        parts: Vec<(B, i32)>,
+        now: Instant,
+    ) -> Vec<Ticket> {
         self.with(line, now, |line, _| line.replace(ticket, parts)).unwrap_or_default()
     }
 
@@ -303,7 +313,12 @@ impl<B: Weighed> Core<B> {
         }
     }
 
-    fn with<T>(&mut self, id: LineId, now: Instant, hear: impl FnOnce(&mut Line<B>, &mut Dice) -> T) -> Option<T> {
+    fn with<T>(
+        &mut self,
+        id: LineId,
+        now: Instant,
+        hear: impl FnOnce(&mut Line<B>, &mut Dice) -> T,
+    ) -> Option<T> {
         let heard = hear(&mut self.entries.get_mut(id)?.line, &mut self.dice);
         self.told.insert(id);
         self.touch(id, now);
@@ -375,7 +390,8 @@ impl<B: Weighed> Core<B> {
     pub(crate) fn poll_request(&mut self, now: Instant) -> Option<Outgoing> {
         let after = self.turn;
         let turns = self.nodes.keys().copied().filter(|id| Some(*id) > after);
-        let turns: Vec<i32> = turns.chain(self.nodes.keys().copied().filter(|id| Some(*id) <= after)).collect();
+        let turns: Vec<i32> =
+            turns.chain(self.nodes.keys().copied().filter(|id| Some(*id) <= after)).collect();
         turns.into_iter().find_map(|broker| {
             let outgoing = self.request_to(broker, now)?;
             self.turn = Some(broker);
@@ -434,7 +450,9 @@ impl<B: Weighed> Core<B> {
 
     /// The brokers to which a connection is wanted.
     pub(crate) fn wanted_brokers(&self) -> impl Iterator<Item = i32> {
-        let wanting = |(id, node): &(&i32, &Node)| **id != NOBODY && node.place.is_none() && !(node.queue.is_empty() && node.due.is_empty());
+        let wanting = |(id, node): &(&i32, &Node)| {
+            **id != NOBODY && node.place.is_none() && !(node.queue.is_empty() && node.due.is_empty())
+        };
         self.nodes.iter().filter(wanting).map(|(id, _)| *id)
     }
 

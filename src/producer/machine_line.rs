@@ -20,8 +20,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use slot::{Slot, State, after, is_behind};
 pub(crate) use slot::{Answer, End, Event, Rules, Stamped, Ticket};
+use slot::{Slot, State, after, is_behind};
 
 use super::machine_identity::Identity;
 use crate::Error;
@@ -328,7 +328,9 @@ impl<B> Line<B> {
         let Some(at) = self.index(ticket) else { return };
         // Behind one that was not written itself this was to be expected. But where numbers are lost, only
         // what may be in the log is still sent under them.
-        let comes = |slot: &Slot<B>| slot.is_open() && slot.stamp.is_some() && (!self.broken || !slot.waits() || slot.maybe);
+        let comes = |slot: &Slot<B>| {
+            slot.is_open() && slot.stamp.is_some() && (!self.broken || !slot.waits() || slot.maybe)
+        };
         if !self.slots.iter().take(at).any(comes) {
             // Where all that was given up is known not to be in the log, it is that which is missing.
             let explained = self.broken && !self.burnt;

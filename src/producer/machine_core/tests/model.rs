@@ -171,7 +171,8 @@ impl Model {
     /// The core hears that what is in flight has failed, and it has not.
     fn fail_in_flight(&mut self, line: Option<LineId>) {
         let wires = self.links.values().flat_map(|link| &link.wires);
-        let parcels = wires.flat_map(|wire| &wire.parcels).filter(|parcel| line.is_none_or(|line| line == parcel.line));
+        let parcels =
+            wires.flat_map(|wire| &wire.parcels).filter(|parcel| line.is_none_or(|line| line == parcel.line));
         let all: Vec<(LineId, Ticket)> = parcels.map(|parcel| (parcel.line, parcel.ticket)).collect();
         for (line, ticket) in all {
             let answer = Answer::UnknownProducer { error: Error::io("planted") };
@@ -230,7 +231,9 @@ impl Model {
     fn end(&mut self, batch: &Load, end: &End) {
         let told = match end {
             End::Written { .. } => Told::Written,
-            End::Failed { error, .. } if error.may_have_happened() && self.planted != Planted::TellsMaybeAsFailed => {
+            End::Failed { error, .. }
+                if error.may_have_happened() && self.planted != Planted::TellsMaybeAsFailed =>
+            {
                 Told::Maybe
             }
             End::Failed { .. } => Told::Failed,
@@ -417,7 +420,8 @@ impl Model {
                 return self.end(&batch, &End::failed(Error::io("no codec").maybe_done()));
             }
             let (first, second) = batch.records.split_at(batch.records.len().div_ceil(2));
-            let parts = [first, second].map(|records| (Load { records: records.into() }, records.len() as i32));
+            let parts =
+                [first, second].map(|records| (Load { records: records.into() }, records.len() as i32));
             if self.planted == Planted::SplitsAsNew {
                 self.core.handle_unsealed(line, ticket, Error::io("planted"), self.now);
                 return parts.into_iter().for_each(|(part, _)| self.push(line, part));
@@ -482,7 +486,8 @@ impl Model {
                 return;
             }
             let next = self.now + Duration::from_millis(1);
-            self.now = self.core.poll_timeout().map_or(next, |at| at.min(self.now + Duration::from_millis(20)));
+            self.now =
+                self.core.poll_timeout().map_or(next, |at| at.min(self.now + Duration::from_millis(20)));
         }
         self.check(false, "everything ends");
     }
@@ -493,7 +498,12 @@ impl Model {
         }
         self.calm_down();
         for record in 1..=self.records {
-            let times = self.partitions.iter().flat_map(|partition| &partition.log).filter(|at| **at == record).count();
+            let times = self
+                .partitions
+                .iter()
+                .flat_map(|partition| &partition.log)
+                .filter(|at| **at == record)
+                .count();
             let Some(told) = self.told.get(&record).copied() else {
                 self.check(false, "each record ends");
                 continue;
