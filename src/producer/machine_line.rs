@@ -227,10 +227,7 @@ impl<B> Line<B> {
         }
         let waits = |slot: &Slot<B>| matches!(slot.state, State::Ready | State::Sealing);
         // Where numbers were lost, first what became of those that may be in the log.
-        let at = match self.broken {
-            true => self.slots.iter().position(|slot| waits(slot) && slot.maybe)?,
-            false => self.slots.iter().position(waits)?,
-        };
+        let at = self.slots.iter().position(|slot| waits(slot) && (slot.maybe || !self.broken))?;
         let slot = self.slots.get(at)?;
         if self.rules.idempotent && self.in_flight > 0 && self.acked_sequence.is_none() {
             return None;
