@@ -157,9 +157,10 @@ impl<B: Weighed> Core<B> {
             due: None,
         };
         entry.open_batch = Some(batch);
-        match linger.is_zero() {
-            true => self.make_due(line, now),
-            false => _ = self.lingering.insert((batch.linger, line)),
+        if linger.is_zero() {
+            self.make_due(line, now);
+        } else {
+            self.lingering.insert((batch.linger, line));
         }
     }
 
@@ -337,10 +338,11 @@ impl<B: Weighed> Core<B> {
             None => self.broken.remove(&id),
         };
         let waits = entry.line.waiting() > 0 || entry.open_batch.is_some_and(|batch| batch.due.is_some());
-        match waits && entry.leader.is_none() {
-            true => self.homeless.insert(id),
-            false => self.homeless.remove(&id),
-        };
+        if waits && entry.leader.is_none() {
+            self.homeless.insert(id);
+        } else {
+            self.homeless.remove(&id);
+        }
         if let Some(at) = entry.line.poll_timeout(now) {
             self.set_alarm(id, at);
         }

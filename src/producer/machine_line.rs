@@ -227,10 +227,7 @@ impl<B> Line<B> {
         }
         let waits = |slot: &Slot<B>| matches!(slot.state, State::Ready | State::Sealing);
         // Where numbers were lost, first what became of those that may be in the log.
-        let at = match self.broken {
-            true => self.slots.iter().position(|slot| waits(slot) && slot.maybe)?,
-            false => self.slots.iter().position(waits)?,
-        };
+        let at = self.slots.iter().position(|slot| waits(slot) && (slot.maybe || !self.broken))?;
         let slot = self.slots.get(at)?;
         if self.rules.idempotent && self.in_flight > 0 && self.acked_sequence.is_none() {
             return None;
@@ -337,6 +334,8 @@ impl<B> Line<B> {
             let shut_out = explained || self.is_shut_out(at);
             (self.broken, self.burnt) = (true, !explained);
             if let Some(slot) = self.slots.get_mut(at) {
+                // Its numbers may still be on their way, and must not fit again in this epoch.
+                self.burnt |= slot.maybe;
                 slot.maybe &= slot.torn || !shut_out;
                 if slot.maybe {
                     // What the gap was left for may yet arrive, and an earlier attempt of this one behind it.
