@@ -42,7 +42,7 @@ pub mod net;
 #[cfg(feature = "client")]
 pub mod observe;
 #[cfg(feature = "client")]
-#[allow(clippy::similar_names, reason = "lanes and lines")]
+#[allow(clippy::similar_names, clippy::match_bool, reason = "lanes and lines; two cases side by side")]
 pub mod producer;
 #[cfg(feature = "protocol")]
 pub mod protocol;

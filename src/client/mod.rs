@@ -10,7 +10,6 @@ use crate::cluster::Cluster;
 use crate::conn::{Pool, Target, Versions};
 use crate::net::{Address, clock};
 use crate::observe::{Hub, Stats, Use};
-use crate::producer;
 
 mod builder;
 /// Requests as they are.
@@ -105,10 +104,13 @@ impl Client {
         connection.versions().cloned()
     }
 
-    /// A producer on this client's connections: its settings first, then [`build`](producer::Builder::build).
-    pub fn producer(&self) -> producer::Builder {
-        let inner = &self.0;
-        producer::Builder::new(inner.cluster.clone(), inner.hub.clone(), inner.request_timeout)
+    pub(crate) fn cluster(&self) -> &Cluster<Pool> {
+        &self.0.cluster
+    }
+
+    /// How long a broker may take to answer.
+    pub(crate) fn request_timeout(&self) -> std::time::Duration {
+        self.0.request_timeout
     }
 
     /// What was counted since the client was made: connections, requests with their latencies, retries.

@@ -50,7 +50,9 @@ impl Completion {
     pub(crate) fn complete(&self, outcome: Outcome) {
         if self.outcome.set(outcome).is_ok() {
             let waiters = std::mem::take(&mut *self.waiters.lock().unwrap_or_else(PoisonError::into_inner));
-            waiters.into_iter().for_each(|waiter| waiter.waker.wake());
+            for waiter in waiters {
+                waiter.waker.wake();
+            }
         }
     }
 

@@ -10,11 +10,11 @@ use super::shared::Shared;
 use super::transaction::TransactionalBuilder;
 use super::{Producer, keeper};
 use crate::Result;
+use crate::client::Client;
 use crate::cluster::{Backoff, Cluster};
 use crate::conn::Pool;
 use crate::net::clock::FOREVER;
 use crate::net::task::Home;
-use crate::observe::Hub;
 use crate::records::Compression;
 use crate::wire::Str;
 
@@ -23,13 +23,19 @@ use crate::wire::Str;
 #[must_use]
 pub struct Builder {
     cluster: Cluster<Pool>,
-    hub: Hub,
     settings: Settings,
 }
 
+impl Client {
+    /// A producer on this client's connections: its settings first, then [`build`](Builder::build).
+    pub fn producer(&self) -> Builder {
+        Builder::new(self.cluster().clone(), self.request_timeout())
+    }
+}
+
 impl Builder {
-    pub(crate) fn new(cluster: Cluster<Pool>, hub: Hub, request_timeout: Duration) -> Self {
-        Self { cluster, hub, settings: Settings { request_timeout, ..Settings::default() } }
+    pub(crate) fn new(cluster: Cluster<Pool>, request_timeout: Duration) -> Self {
+        Self { cluster, settings: Settings { request_timeout, ..Settings::default() } }
     }
 
     /// Kafka's `linger.ms`: how long a batch waits for more records before it is sent, unless it is full. With
@@ -171,12 +177,12 @@ impl Builder {
     }
 
     pub(super) fn start(self) -> Result<Arc<Shared>> {
-        let Self { cluster, hub, settings } = self;
+        let Self { cluster, settings } = self;
         settings.check()?;
         let home = Home::here()?;
         let asks = settings.idempotent && settings.transactional.is_none();
         let seed = cluster.seed();
-        let shared = Shared::new(settings, cluster, hub, home.clone(), seed);
+        let shared = Shared::new(settings, cluster, home.clone(), seed);
         if asks {
             shared.lock().identity.handle_wanted();
         }

@@ -121,11 +121,7 @@ impl Settings {
 
     pub(crate) fn limits(&self) -> Limits {
         Limits {
-            rules: Rules {
-                idempotent: self.idempotent,
-                transactional: self.transactional.is_some(),
-                backoff: self.backoff,
-            },
+            rules: Rules { idempotent: self.idempotent, backoff: self.backoff },
             in_flight_max: self.in_flight_max,
             request_size_max: self.max_request_size.max(self.batch_size),
             linger: self.linger,

@@ -110,6 +110,7 @@ enum State {
         failures: u32,
     },
     Known(Identity),
+    #[allow(dead_code, reason = "for those who look at the state")]
     Failed(Error),
 }
 
@@ -137,11 +138,17 @@ impl Machine {
     }
 
     /// Why there will never be an identity.
+    #[cfg(test)]
     pub(crate) fn error(&self) -> Option<&Error> {
         match &self.state {
             State::Failed(error) => Some(error),
             _ => None,
         }
+    }
+
+    /// Whether nobody has asked for an identity, or the last one who did was refused.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self.state, State::Unknown)
     }
 
     /// Somebody has something to send.

@@ -105,6 +105,11 @@ impl Shared {
         if self.settings.transactional.is_some() {
             return;
         }
+        // Where it was refused, what comes after that asks again.
+        if self.settings.idempotent && state.identity.is_unknown() && !state.pending.is_empty() {
+            state.identity.handle_wanted();
+            self.kick.notify_one();
+        }
         if state.core.wants_identity()
             && let Some(broken) = state.core.identity()
         {
@@ -113,7 +118,6 @@ impl Shared {
         while let Some(event) = state.identity.poll_event() {
             match event {
                 machine_identity::Event::Known(identity) => state.core.handle_identity(Some(identity), now),
-                // The next record that comes asks again.
                 machine_identity::Event::Refused(error) => state.core.fail(&error, false, now),
                 machine_identity::Event::Failed(error) => {
                     state.core.fail(&error, false, now);

@@ -33,7 +33,6 @@ use crate::cluster::metadata::{Leader, Snapshot, TopicKey};
 use crate::conn::{Connection, Dice, Pool};
 use crate::net::clock;
 use crate::net::task::Home;
-use crate::observe::Hub;
 use crate::records::AsHeader;
 use crate::wire::Str;
 use crate::{Error, Result};
@@ -45,7 +44,6 @@ const TOPIC_NAME_MAX: usize = 249;
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) cluster: Cluster<Pool>,
-    pub(crate) hub: Hub,
     pub(crate) home: Home,
     pub(crate) buffers: Buffers,
     pub(crate) coarse: Arc<Coarse>,
@@ -142,13 +140,7 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        settings: Settings,
-        cluster: Cluster<Pool>,
-        hub: Hub,
-        home: Home,
-        seed: u64,
-    ) -> Arc<Self> {
+    pub(crate) fn new(settings: Settings, cluster: Cluster<Pool>, home: Home, seed: u64) -> Arc<Self> {
         let mut dice = Dice::new(seed);
         let state = State {
             core: Core::new(settings.limits(), dice.roll()),
@@ -176,7 +168,6 @@ impl Shared {
             coarse: Coarse::new(home.clone()),
             settings,
             cluster,
-            hub,
             home,
             sealer: Sealer::default(),
             counters: Counters::default(),

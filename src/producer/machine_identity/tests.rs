@@ -12,7 +12,7 @@ fn ask(machine: &mut Machine, now: Instant) -> u64 {
 
 /// A machine that was given this identity.
 fn known(id: i64, epoch: i16) -> Machine {
-    let (mut machine, now) = (machine(), Instant::now());
+    let (mut machine, now) = (machine(), crate::net::clock::now());
     machine.handle_wanted();
     let ticket = ask(&mut machine, now);
     machine.handle_answer(ticket, ErrorCode::NONE, id, epoch, now);
@@ -22,7 +22,7 @@ fn known(id: i64, epoch: i16) -> Machine {
 
 #[test]
 fn it_is_asked_for_once_and_only_when_wanted() {
-    let (mut machine, now) = (machine(), Instant::now());
+    let (mut machine, now) = (machine(), crate::net::clock::now());
     assert_eq!(machine.poll_request(now), None);
     machine.handle_wanted();
     machine.handle_wanted();
@@ -50,7 +50,7 @@ fn t09_t10_every_code_has_its_verdict() {
             _ => Verdict::Fatal,
         };
         assert_eq!(Verdict::of(code), expected, "{code}");
-        let (mut machine, now) = (machine(), Instant::now());
+        let (mut machine, now) = (machine(), crate::net::clock::now());
         machine.handle_wanted();
         let ticket = ask(&mut machine, now);
         machine.handle_answer(ticket, code, 5, 3, now);
@@ -93,7 +93,7 @@ fn t09_t10_every_code_has_its_verdict() {
 
 #[test]
 fn t10_it_is_tried_for_ever_with_pauses_that_grow() {
-    let (mut machine, mut now) = (machine(), Instant::now());
+    let (mut machine, mut now) = (machine(), crate::net::clock::now());
     machine.handle_wanted();
     let mut pauses = Vec::new();
     for turn in 0..40 {
@@ -123,7 +123,7 @@ fn p05_p06_p08_a_bump_is_local_and_happens_once_for_each_identity() {
     }
     assert_eq!(machine.identity(), Some(second));
     assert!(matches!(machine.poll_event(), Some(Event::Known(given)) if given == second));
-    assert!(machine.poll_event().is_none() && machine.poll_request(Instant::now()).is_none());
+    assert!(machine.poll_event().is_none() && machine.poll_request(crate::net::clock::now()).is_none());
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn an_id_whose_epochs_are_used_up_is_replaced() {
     assert!(machine.poll_event().is_some());
     machine.bump(Identity { id: 7, epoch: EPOCH_MAX });
     assert_eq!(machine.identity(), None);
-    let now = Instant::now();
+    let now = crate::net::clock::now();
     let ticket = ask(&mut machine, now);
     machine.handle_answer(ticket, ErrorCode::NONE, 8, 0, now);
     assert_eq!(machine.identity(), Some(Identity { id: 8, epoch: 0 }));
@@ -144,7 +144,7 @@ fn an_id_whose_epochs_are_used_up_is_replaced() {
 fn nonsense_from_the_broker_is_an_error() {
     for (id, epoch) in [(-1, 0), (i64::MIN, 3), (5, -1), (5, i16::MIN), (5, i16::MAX)] {
         assert!(Identity::read(id, epoch).expect_err("no identity").is_malformed());
-        let (mut machine, now) = (machine(), Instant::now());
+        let (mut machine, now) = (machine(), crate::net::clock::now());
         machine.handle_wanted();
         let ticket = ask(&mut machine, now);
         machine.handle_answer(ticket, ErrorCode::NONE, id, epoch, now);
@@ -155,7 +155,7 @@ fn nonsense_from_the_broker_is_an_error() {
 
 #[test]
 fn what_will_not_pass_ends_it_and_what_may_pass_is_told() {
-    let now = Instant::now();
+    let now = crate::net::clock::now();
     for (error, ends) in [
         (Error::unsupported("no"), true),
         (Error::malformed("bytes"), true),

@@ -62,7 +62,6 @@ pub(crate) enum Event<B> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) idempotent: bool,
-    pub(crate) transactional: bool,
     pub(crate) backoff: Backoff,
 }
 

@@ -21,7 +21,7 @@ struct Bench {
 impl Bench {
     fn new(idempotent: bool) -> Self {
         let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
-        let line = Line::new(Rules { idempotent, transactional: false, backoff });
+        let line = Line::new(Rules { idempotent, backoff });
         Self { line, now: crate::net::clock::now(), dice: Dice::new(1), place: 1, identity: FIRST }
     }
 

@@ -336,20 +336,18 @@ impl Shared {
     pub(super) async fn end(self: &Arc<Self>, commit: bool) -> Result<()> {
         let deadline = clock::now() + self.settings.max_block;
         self.start_end(commit)?;
-        let outcome = match self.until(deadline, |all| all.outcome.take()).await {
-            Some(outcome) => Some(outcome),
-            None => {
-                let error = Error::timeout("the transaction could not be ended in time");
-                self.with_machine(|all| {
-                    all.machine.handle_gave_up(error.clone());
-                    if !all.machine.may_commit() {
-                        all.fail(&error);
-                    }
-                    Ok(())
-                })?;
-                self.until(clock::now() + self.settings.max_block, |all| all.outcome.take()).await
-            }
-        };
+        let mut outcome = self.until(deadline, |all| all.outcome.take()).await;
+        if outcome.is_none() {
+            let error = Error::timeout("the transaction could not be ended in time");
+            self.with_machine(|all| {
+                all.machine.handle_gave_up(error.clone());
+                if !all.machine.may_commit() {
+                    all.fail(&error);
+                }
+                Ok(())
+            })?;
+            outcome = self.until(clock::now() + self.settings.max_block, |all| all.outcome.take()).await;
+        }
         match outcome {
             Some(Outcome::Committed) if commit => Ok(()),
             Some(Outcome::Aborted) if !commit => Ok(()),

@@ -57,7 +57,7 @@ pub(crate) enum Event {
     /// What came of offsets that were given.
     Offsets { call: u64, result: Result<()> },
     /// The transaction can only be aborted. Batches of it that were not sent are not sent any more.
-    Failing { transaction: u64, error: Error },
+    Failing { error: Error },
     /// The last word on a transaction.
     Ended { transaction: u64, outcome: Outcome },
     /// No identity was given. Whoever waits to begin gets the error; the next wish asks again.
@@ -139,6 +139,7 @@ impl Machine {
     }
 
     /// What batches are marked with, once that is known.
+    #[cfg(test)]
     pub(crate) fn identity(&self) -> Option<Identity> {
         self.identity
     }
@@ -426,12 +427,12 @@ impl Machine {
         self.change(|machine, state| {
             let state = match state {
                 State::InTransaction(work) => {
-                    let failing = Event::Failing { transaction: work.id, error: error.clone() };
+                    let failing = Event::Failing { error: error.clone() };
                     machine.events.push_back(failing);
                     State::Abortable(work, error.clone())
                 }
                 State::Committing { work, flushed, unsure: false } if !ending => {
-                    let failing = Event::Failing { transaction: work.id, error: error.clone() };
+                    let failing = Event::Failing { error: error.clone() };
                     machine.events.push_back(failing);
                     machine.tell(work.id, Outcome::NotCommitted(error.clone()));
                     State::Aborting { work, flushed, told: true }

@@ -13,7 +13,7 @@ mod world;
 fn core(lines: usize) -> (Core<Load>, Instant) {
     let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
     let limits = Limits {
-        rules: Rules { idempotent: true, transactional: false, backoff },
+        rules: Rules { idempotent: true, backoff },
         in_flight_max: 5,
         request_size_max: 1000,
         linger: Duration::from_millis(5),

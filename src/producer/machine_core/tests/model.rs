@@ -72,7 +72,6 @@ impl Model {
         let limits = Limits {
             rules: Rules {
                 idempotent,
-                transactional: false,
                 backoff: Backoff { first: Duration::from_millis(10), most: Duration::from_millis(100) },
             },
             in_flight_max: 1 + dice.below(5),
