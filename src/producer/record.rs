@@ -46,8 +46,6 @@ impl<'a> Record<'a> {
     }
 }
 
-// Whatever its headers are made of, they are only borrowed.
-
 impl Default for Record<'_> {
     fn default() -> Self {
         Self::new()

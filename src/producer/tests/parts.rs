@@ -150,6 +150,17 @@ async fn who_stops_waiting_for_memory_holds_nobody_up() {
     }
 }
 
+/// One wants more than there is and goes: what there is can be had at once, though nothing comes back.
+#[tokio::test(start_paused = true)]
+async fn who_has_gone_stands_before_nobody() {
+    let buffers = Buffers::new(4 << 10);
+    let held = buffers.take(1 << 10).unwrap();
+    assert!(polled(buffers.acquire(4 << 10), 1).await.is_none());
+    assert_eq!(buffers.waiting(), 0);
+    assert!(buffers.take(1 << 10).is_some(), "there was room all the time");
+    drop(held);
+}
+
 #[tokio::test(start_paused = true)]
 async fn closing_lets_go_of_those_who_wait_for_memory() {
     let buffers = Buffers::new(1 << 10);
