@@ -108,6 +108,9 @@ fn p03_a_stalled_write_keeps_its_bytes() {
         // As much as is in flight at most: so memory that comes back is used again at once.
         let producer = builder.batch_size(1 << 20).buffer_memory(8 << 20).build().unwrap();
         let fill = |name: &str, n: usize| format!("{name} {n:06} {}", name.repeat(2000));
+        for name in ["p03-a", "p03-b"] {
+            producer.send(Record::to(name).value(&fill(name, 0))).await.unwrap();
+        }
         for round in 0..3 {
             let stall = proxied.proxy().add(Rule::new(Fault::Hold).requests()).unwrap();
             let mut ends = Vec::new();
