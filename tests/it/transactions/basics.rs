@@ -21,6 +21,7 @@ impl Draw {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is written where it is called")]
 fn each_version(test: impl AsyncFn(&Client, String, &str)) {
     for version in VERSIONS {
         let Some(broker) = shared(version) else { continue };

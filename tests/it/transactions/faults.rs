@@ -15,6 +15,7 @@ const ADD_PARTITIONS: i16 = 24;
 const END_TXN: i16 = 26;
 
 /// A broker of each version behind a proxy, and a client that does not wait long for silence.
+#[allow(clippy::needless_pass_by_value, reason = "it is written where it is called")]
 fn each_version(test: impl AsyncFn(&Client, &Proxy, &str)) {
     for version in VERSIONS {
         let proxies = Proxies::for_nodes(1).unwrap();
@@ -127,10 +128,8 @@ fn t20_brokers_are_silent_in_commit_and_abort() {
             drop(transaction.send(Record::to("t20").value("silent")).await.unwrap());
             let silence = proxy.add(Rule::new(Fault::BlackHole { both: true })).unwrap();
             let start = Instant::now();
-            let error = match commit {
-                true => transaction.commit().await.unwrap_err(),
-                false => transaction.abort().await.unwrap_err(),
-            };
+            let ended = if commit { transaction.commit().await } else { transaction.abort().await };
+            let error = ended.unwrap_err();
             assert!(error.is_timeout() && error.may_have_happened() == commit, "{version}: {error:?}");
             let error = producer.begin().await.unwrap_err();
             assert!(error.is_timeout(), "{version}: {error:?}");
