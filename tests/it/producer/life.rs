@@ -100,7 +100,7 @@ fn dropping_the_last_handle_still_delivers() {
     run(async {
         let kafka = connect(broker.bootstrap).await;
         create_topic(&kafka, "life-dropped", 1, &[]).await;
-        let producer = kafka.producer().linger(Duration::from_hours(1)).build().unwrap();
+        let producer = kafka.producer().linger(Duration::from_mins(1)).build().unwrap();
         let topic = producer.topic("life-dropped");
         let (mut acks, mut wanted) = (Vec::new(), Vec::new());
         for n in 0..100 {
@@ -125,7 +125,7 @@ fn without_its_runtime_every_ack_fails() {
     let (producer, acks) = runtime.block_on(async {
         let kafka = connect(proxied.at()).await;
         create_topic(&kafka, "life-runtime", 1, &[]).await;
-        let producer = kafka.producer().linger(Duration::from_hours(1)).build().unwrap();
+        let producer = kafka.producer().linger(Duration::from_mins(1)).build().unwrap();
         let topic = producer.topic("life-runtime");
         let before = topic.enqueue(Record::new().value("before")).await.unwrap();
         producer.flush().await.unwrap();
