@@ -42,6 +42,7 @@ fn main() -> Result<(), Fail> {
     }
 }
 
+#[allow(clippy::cast_precision_loss, reason = "for people to read")]
 fn table() -> Result<(), Fail> {
     println!("{:8} {:>10} {:>20} {:>8}", "keys", "partitions", "instructions/record", "to one");
     let mut one = f64::NAN;
@@ -83,7 +84,7 @@ fn client(broker: &str, keyed: bool, records: u64) -> Result<(), Fail> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let kafka = Client::connect(broker).await?;
-        let producer = kafka.producer().linger(Duration::from_secs(60)).build()?;
+        let producer = kafka.producer().linger(Duration::from_mins(1)).build()?;
         let topic = producer.topic(TOPIC);
         let mut acks = Vec::with_capacity(records as usize);
         for number in 0..records {

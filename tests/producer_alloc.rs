@@ -31,6 +31,7 @@ async fn send_all(producer: &weir::Producer, topic: &Topic, keyed: bool, acks: &
 }
 
 /// Allocations a record of a warm producer.
+#[allow(clippy::cast_precision_loss, reason = "for people to read")]
 fn allocations(runtime: &Runtime, keyed: bool, batch_size: usize) -> f64 {
     let broker = acker::serve(PARTITIONS).unwrap();
     let producer = runtime.block_on(async {

@@ -27,7 +27,7 @@ use weir::protocol::{Decode, Encode, ErrorCode, Ints, Message as _, Reader, Requ
 
 type Fail = Box<dyn Error + Send + Sync>;
 
-/// API key, lowest and highest version: Produce and Metadata by name, ApiVersions, InitProducerId.
+/// API key, lowest and highest version: `Produce` and `Metadata` by name, `ApiVersions`, `InitProducerId`.
 const APIS: [(i16, i16, i16); 4] = [(0, 3, 12), (3, 1, 12), (18, 0, 4), (22, 0, 4)];
 
 /// The offset behind the last record, and the sequence that must come next.
@@ -63,7 +63,8 @@ impl Acker {
             let mut frame = vec![0; u32::from_be_bytes(length) as usize];
             stream.read_exact(&mut frame)?;
             let frame = Bytes::from(frame);
-            let [key, version] = [0, 2].map(|at| i16::from_be_bytes([frame[at], frame[at + 1]]));
+            let number = |at: usize| frame.get(at..)?.first_chunk().copied().map(i16::from_be_bytes);
+            let (Some(key), Some(version)) = (number(0), number(2)) else { return Ok(()) };
             let answer = match key {
                 0 => answer::<ProduceRequest>(&frame, version, |asked| self.produce(asked))?,
                 3 => answer::<MetadataRequest>(&frame, version, |asked| self.metadata(asked))?,

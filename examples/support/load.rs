@@ -124,6 +124,7 @@ impl Meter {
 
     /// Prints what `client` took for its job since the start, as one line of JSON, with the percentiles of `trips`
     /// where the job was to measure them. Fails unless all records were acknowledged.
+    #[allow(clippy::cast_precision_loss, reason = "for people to read")]
     pub fn report(
         &self,
         client: &str,

@@ -288,9 +288,15 @@ impl<B> Line<B> {
                 self.acked_sequence = Some(end);
             }
         }
-        // What stands before it and is certain not to be in the log cannot come before it any more.
-        let before = self.slots.iter().take(at).filter(|slot| slot.waits() && !slot.maybe);
-        let overtaken: Vec<Ticket> = before.map(|slot| slot.ticket).collect();
+        let before = self.slots.iter_mut().take(at).filter(|slot| slot.waits() && !slot.maybe);
+        let mut overtaken: Vec<Ticket> = Vec::new();
+        for slot in before {
+            match slot.stamp {
+                // A broker that took this one has those before it, or will never take them: it is asked again.
+                Some(_) => slot.maybe = true,
+                None => overtaken.push(slot.ticket),
+            }
+        }
         self.end(ticket, end);
         if self.rules.idempotent {
             for ticket in overtaken {

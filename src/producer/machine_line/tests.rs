@@ -115,7 +115,9 @@ fn p01_a_retry_goes_under_the_same_numbers_and_a_duplicate_is_written() {
     let mut bench = Bench::known();
     let tickets: Vec<Ticket> = ["a", "b", "c"].map(|name| bench.push(name, 2)).into();
     assert_eq!(bench.sent(), [("a", 1), ("b", 3), ("c", 5)]);
-    tickets.iter().for_each(|ticket| bench.retry(*ticket, true));
+    for ticket in &tickets {
+        bench.retry(*ticket, true);
+    }
     bench.push("d", 1);
     bench.pause();
     assert_eq!(bench.sent(), [("a", 1), ("b", 3), ("c", 5), ("d", 7)]);
@@ -332,7 +334,9 @@ fn p14_parts_of_a_batch_keep_its_numbers_and_its_fate() {
         bench.out_of_order(next);
         assert_eq!(bench.told(), ["whole split"]);
         let parts = bench.line.replace(whole, vec![("left", 3), ("right", 2)]);
-        parts.iter().for_each(|part| bench.line.handle_sealed(*part));
+        for part in &parts {
+            bench.line.handle_sealed(*part);
+        }
         assert_eq!(bench.sent(), [("left", 1), ("right", 4), ("next", 6)]);
         bench.out_of_order(parts[0]);
         // If the whole is in the log, its parts are not written again.

@@ -233,15 +233,15 @@ fn hundreds_of_short_transactions() {
         }
         producer.close(LONG).await.unwrap();
         let took = start.elapsed();
-        let mut seen = committed(at, topic).await;
-        seen.sort();
-        let count = seen.len();
-        seen.dedup();
-        assert_eq!(seen.len(), count, "{version}: something is there twice");
+        let mut read = committed(at, topic).await;
+        read.sort();
+        let count = read.len();
+        read.dedup();
+        assert_eq!(read.len(), count, "{version}: something is there twice");
         // A commit that was begun and not waited for is done all the same.
         sure.extend(maybe);
         sure.sort();
-        assert_eq!(seen, sure, "{version}");
+        assert_eq!(read, sure, "{version}");
         say(&format!("{version}: 300 transactions in {took:?}"));
     });
 }

@@ -392,12 +392,11 @@ impl Model {
     fn append(&mut self, line: LineId) {
         self.records += 1;
         let record = self.records;
-        match self.open.get_mut(&line) {
-            Some((_, records)) => records.push(record),
-            None => {
-                self.open.insert(line, (self.now, vec![record]));
-                self.core.handle_opened(line, self.now);
-            }
+        if let Some((_, records)) = self.open.get_mut(&line) {
+            records.push(record);
+        } else {
+            self.open.insert(line, (self.now, vec![record]));
+            self.core.handle_opened(line, self.now);
         }
         if self.open[&line].1.len() > 7 {
             self.close(line);
