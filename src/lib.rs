@@ -1,8 +1,10 @@
 //! weir: a pure-Rust client for the Kafka wire protocol.
 //!
-//! What stands today is what a producer, a consumer and administration will stand on:
+//! What stands today:
 //!
-//! - `Client` (feature `client`, on by default): connections to a cluster and their security, brokers,
+//! - `Producer` (feature `client`, on by default): records in, and the outcome of each told once; idempotent,
+//!   and in transactions. Made by `Client::producer`; its settings are in `producer`.
+//! - `Client` (feature `client`): connections to a cluster and their security, brokers,
 //!   topics and coordinators as they are now, and any request brought to who answers it. Its settings are in
 //!   `net`, `conn::sasl` and `observe`.
 //! - [`records`]: record batches, read lazily and without copies, written once; the codecs gzip,

@@ -44,7 +44,7 @@ pub trait Interceptor: Send + Sync {
         let _ = outgoing;
     }
 
-    /// A batch is done, well or badly. Comes before its [`Ack`](super::Ack)s.
+    /// A batch is done, well or badly. Comes before its [`Ack`]s.
     fn on_batch(&self, batch: &BatchReport<'_>) {
         let _ = batch;
     }

@@ -19,8 +19,8 @@
 //! idempotent unless it is told not to be (KIP-98): each record is written once, and in order, however
 //! often it has to be sent, for as long as the producer lives.
 //!
-//! Inside: [`lane`] encodes, [`machine_line`] orders, [`machine_core`] chooses what goes to which broker,
-//! [`pump`] sends it, [`answers`] judges what comes back, [`keeper`] waits for what has to be waited for.
+//! Inside: `lane` encodes, `machine_line` orders, `machine_core` chooses what goes to which broker,
+//! `pump` sends it, `answers` judges what comes back, `keeper` waits for what has to be waited for.
 
 mod ack;
 mod answers;

@@ -1,8 +1,9 @@
 //! Sealing a closed batch: compression, the checksum of its records, and later the header. Done where it holds
 //! nobody up: small or plain batches at once, by whoever closed them, others on threads for such work.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -75,40 +76,32 @@ type CodecKey = (u8, Option<i32>);
 /// A compressor and the memory that it writes to.
 type Tool = (Compressor, Vec<u8>);
 
-/// Compressors and the memory that they write to, kept between batches.
-#[derive(Debug, Default)]
-pub(crate) struct Sealer {
-    spare: Mutex<BTreeMap<CodecKey, Vec<Tool>>>,
+thread_local! {
+    /// Compressors and the memory that they write to, kept between batches. For each thread its own: there are few,
+    /// and not every codec's compressor can go from one to another.
+    static TOOLS: RefCell<BTreeMap<CodecKey, Tool>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-impl Sealer {
-    pub(crate) fn seal(
-        &self,
-        mut builder: BatchBuilder,
-        share: Option<Share>,
-        topic: &TopicState,
-    ) -> Result<Sealed> {
-        let (compression, level) = topic.compression;
-        if compression == Compression::None {
-            let closed = builder.close(None, &mut Vec::new())?;
-            return Ok(Sealed { closed, share, sent: None });
-        }
-        let key = (compression.id(), level);
-        let spare =
-            self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&key).and_then(Vec::pop);
-        let (mut compressor, mut scratch) = match spare {
-            Some(spare) => spare,
-            None => (compressor(compression, level)?, Vec::new()),
-        };
-        if scratch.capacity() < builder.capacity() {
-            scratch = Vec::with_capacity(builder.capacity());
-        }
-        let closed = builder.close(Some(&mut compressor), &mut scratch)?;
-        topic.learn_ratio(closed.plain_size(), closed.size());
-        let mut all = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(key).or_default().push((compressor, scratch));
-        Ok(Sealed { closed, share, sent: None })
+/// Compresses a batch if its topic wants that, and takes the checksum of its records.
+pub(crate) fn seal(mut builder: BatchBuilder, share: Option<Share>, topic: &TopicState) -> Result<Sealed> {
+    let (compression, level) = topic.compression;
+    if compression == Compression::None {
+        let closed = builder.close(None, &mut Vec::new())?;
+        return Ok(Sealed { closed, share, sent: None });
     }
+    let key = (compression.id(), level);
+    let spare = TOOLS.with_borrow_mut(|tools| tools.remove(&key));
+    let (mut compressor, mut scratch) = match spare {
+        Some(spare) => spare,
+        None => (compressor(compression, level)?, Vec::new()),
+    };
+    if scratch.capacity() < builder.capacity() {
+        scratch = Vec::with_capacity(builder.capacity());
+    }
+    let closed = builder.close(Some(&mut compressor), &mut scratch)?;
+    topic.learn_ratio(closed.plain_size(), closed.size());
+    TOOLS.with_borrow_mut(|tools| tools.insert(key, (compressor, scratch)));
+    Ok(Sealed { closed, share, sent: None })
 }
 
 /// A compressor for a codec, at its default level if none is said.

@@ -24,7 +24,7 @@ use super::machine_identity;
 use super::machine_line::Ticket;
 use super::partitioner::{Choice, PartitionLoad};
 use super::record::Record;
-use super::seal::{Job, Sealed, Sealer};
+use super::seal::{Job, Sealed, seal};
 use super::stats::{Counters, Facts};
 use super::topic::{LOAD_FRESH, LOAD_FRESH_EACH, TopicState};
 use super::transaction::Transactions;
@@ -47,7 +47,6 @@ pub(crate) struct Shared {
     pub(crate) home: Home,
     pub(crate) buffers: Buffers,
     pub(crate) coarse: Arc<Coarse>,
-    pub(crate) sealer: Sealer,
     pub(crate) counters: Counters,
     topics: RwLock<Topics>,
     state: Mutex<State>,
@@ -169,7 +168,6 @@ impl Shared {
             settings,
             cluster,
             home,
-            sealer: Sealer::default(),
             counters: Counters::default(),
             topics: RwLock::default(),
             state: Mutex::new(state),
@@ -497,7 +495,7 @@ impl Shared {
 
     fn seal_now(&self, job: Job) {
         let Job { line, ticket, builder, share, topic } = job;
-        let sealed = self.sealer.seal(builder, share, &topic);
+        let sealed = seal(builder, share, &topic);
         if let Ok(sealed) = &sealed {
             self.counters.sealed(sealed.closed().plain_size(), sealed.size());
         }

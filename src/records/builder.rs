@@ -70,6 +70,7 @@ impl<'a, H> NewRecord<'a, H> {
     }
 
     /// Sets the headers, whose type stays.
+    #[cfg(feature = "client")]
     #[inline]
     pub(crate) fn with_headers<G>(self, headers: &'a [G]) -> NewRecord<'a, G> {
         let Self { timestamp, key, value, headers: _ } = self;

@@ -1,7 +1,7 @@
 //! A batch whose records are final and whose header is not: what a producer holds until it is acknowledged.
 //!
 //! [`BatchBuilder::close`] does all that costs by the byte, compression and the checksum of the records,
-//! wherever and whenever there is time for it. [`Closed::stamp`] then fills in the header, as often as the
+//! wherever and whenever there is time for it. [`Closed::stamp_as`] then fills in the header, as often as the
 //! producer's id, epoch or sequence changes, at a cost that does not depend on the size.
 //!
 //! A batch that has been given out is never written to again: as long as anybody holds the bytes, a new
@@ -151,7 +151,7 @@ impl Closed {
         self.stamp_as(stamp, Bytes::from)
     }
 
-    /// As [`stamp`](Self::stamp), with the memory shared in the caller's way.
+    /// As `stamp`, with the memory shared in the caller's way.
     pub(crate) fn stamp_as(&mut self, stamp: &Stamp, share: impl FnOnce(Vec<u8>) -> Bytes) -> Bytes {
         let mut buffer = self.take_buffer();
         self.summary.write(&mut buffer, stamp);

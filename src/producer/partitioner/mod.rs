@@ -1,8 +1,8 @@
 //! Which partition a record goes to, when it does not say so itself.
 //!
 //! [`Partitioning`] is the setting. It gives a record with a key its partition, from the key alone; for the
-//! others it says by which machine to go: a [`Turn`] stays on a partition until a batch's worth of bytes
-//! went there, [`RoundRobin`] takes them in turn. Both choose by a [`Load`], which is made from what is known
+//! others it says by which machine to go: a `Turn` stays on a partition until a batch's worth of bytes
+//! went there, `RoundRobin` takes them in turn. Both choose by a `Load`, which is made from what is known
 //! of the partitions now and then, not for each record. No clock and no chance in here: times are judged by
 //! whoever makes the load, and dice are given.
 
@@ -183,7 +183,7 @@ impl fmt::Debug for dyn Partitioner {
 pub(crate) enum Choice {
     /// To this partition.
     At(u32),
-    /// Where [`Sticky`] is.
+    /// The partition whose turn it is.
     Sticky,
     /// Where [`RoundRobin`] is next.
     Turn,

@@ -7,7 +7,7 @@ use std::task::{Context, Wake, Waker};
 use super::super::ack::{Completion, Outcome};
 use super::super::buffers::{Buffer, Buffers};
 use super::super::config::Settings;
-use super::super::seal::Sealer;
+use super::super::seal::seal;
 use crate::conn::Dice;
 use crate::records::{BatchBuilder, Compression, NewRecord};
 
@@ -331,7 +331,7 @@ fn sealed_bytes_are_the_same_until_they_are_stamped_anew() {
         for n in 0..50 {
             builder.append(&NewRecord::new(n).value("always the same")).unwrap();
         }
-        let mut sealed = Sealer::default().seal(builder, share, &topic).unwrap();
+        let mut sealed = seal(builder, share, &topic).unwrap();
         let stamp = |sequence| Some(Stamped { identity: Identity { id: 7, epoch: 1 }, sequence });
         let first = sealed.bytes(stamp(3), false);
         let again = sealed.bytes(stamp(3), false);

@@ -1,7 +1,10 @@
 //! Coordinators and leaders that end while transactions are under way, on three brokers.
 
+use std::time::Instant;
+
 use weir::producer::{GroupMetadata, TransactionalProducer};
 use weir::protocol::find_coordinator::FindCoordinatorRequest;
+use weir::protocol::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use weir::{Client, Record, Result};
 use weir_kafka_harness::{Cluster, Listener, unless_skipped};
 
@@ -92,6 +95,35 @@ fn check(seen: &[String], told: &Told) -> i64 {
     *whole.last().unwrap()
 }
 
+/// The end of each partition, for those who read all or only what is committed.
+async fn ends(kafka: &Client, isolation_level: i8) -> Vec<i64> {
+    let partition =
+        |partition_index| ListOffsetsPartition { partition_index, timestamp: -1, ..Default::default() };
+    let topic = ListOffsetsTopic {
+        name: TOPIC.into(),
+        partitions: (0..3).map(partition).collect(),
+        ..Default::default()
+    };
+    let request =
+        ListOffsetsRequest { replica_id: -1, isolation_level, topics: vec![topic], ..Default::default() };
+    let answer = kafka.request(request).await.unwrap();
+    answer.topics[0].partitions.iter().map(|partition| partition.offset).collect()
+}
+
+/// Waits until brokers have written every transaction's end into the partitions, which they do after they have
+/// answered. A transaction that hangs keeps them from it for good.
+async fn settle(kafka: &Client) {
+    let patience = Instant::now() + LONG;
+    loop {
+        let (all, committed) = (ends(kafka, 0).await, ends(kafka, 1).await);
+        if all == committed && all.iter().all(|end| *end > 0) {
+            return;
+        }
+        assert!(Instant::now() < patience, "a transaction hangs: {all:?} {committed:?}");
+        tokio::time::sleep(SECOND / 5).await;
+    }
+}
+
 /// Rows T02, T09, T10 and T12 as they happen: coordinators are killed and come back in the middle of it all.
 #[test]
 fn t12_coordinators_end_while_transactions_go_on() {
@@ -110,6 +142,7 @@ fn t12_coordinators_end_while_transactions_go_on() {
                 outlive(&cluster, victim, &mut producer, 10_000 * round, &mut told).await;
             }
             producer.close(LONG).await.unwrap();
+            settle(&kafka).await;
             let last = check(&committed(&at, TOPIC).await, &told);
             let offsets = group_offsets(&at, GROUP).await.join("");
             assert_eq!(offsets.trim(), format!("{TOPIC} 0 {last}"), "{version}");
