@@ -92,9 +92,10 @@ impl Shared {
         if let Some(error) = fatal
             && self.check_open().is_ok()
         {
-            self.shut(Some(error));
+            self.fail_all(&error);
         }
-        self.check_open().is_err() && self.lock().pending.is_empty() && self.may_leave()
+        // Records that were taken while it was being closed may be in batches that are open still.
+        self.check_open().is_err() && self.close_batches().is_empty() && self.may_leave()
     }
 
     /// When something is due, which is then armed.

@@ -107,6 +107,8 @@ pub(crate) struct Core<B> {
     alarms: BTreeSet<(Instant, LineId)>,
     /// Lines with batches that have no leader.
     homeless: BTreeSet<LineId>,
+    /// Another line has come to want a leader.
+    wishes: bool,
     /// Lines that cannot go on under their identity.
     broken: BTreeSet<LineId>,
     /// Lines that have told something.
@@ -127,6 +129,7 @@ impl<B: Weighed> Core<B> {
             expiring: BTreeSet::new(),
             alarms: BTreeSet::new(),
             homeless: BTreeSet::new(),
+            wishes: false,
             broken: BTreeSet::new(),
             told: BTreeSet::new(),
             dice: Dice::new(seed),
@@ -339,7 +342,7 @@ impl<B: Weighed> Core<B> {
         };
         let waits = entry.line.waiting() > 0 || entry.open_batch.is_some_and(|batch| batch.due.is_some());
         if waits && entry.leader.is_none() {
-            self.homeless.insert(id);
+            self.wishes |= self.homeless.insert(id);
         } else {
             self.homeless.remove(&id);
         }
@@ -454,6 +457,11 @@ impl<B: Weighed> Core<B> {
             self.told.remove(&id);
         }
         None
+    }
+
+    /// Whether another line has come to want a leader since this was asked last.
+    pub(crate) fn take_wishes(&mut self) -> bool {
+        std::mem::take(&mut self.wishes)
     }
 
     /// The brokers to which a connection is wanted.

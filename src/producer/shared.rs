@@ -298,7 +298,9 @@ impl Shared {
     fn choose<H>(&self, topic: &TopicState, record: &Record<'_, H>) -> Result<(u32, bool), Refusal> {
         let count = topic.count();
         if count == 0 {
-            return Err(topic.error().map_or(Refusal::NotReady, Refusal::Error));
+            // What may pass is waited for, until there is no time left.
+            let error = topic.error().filter(|error| !error.is_retriable());
+            return Err(error.map_or(Refusal::NotReady, Refusal::Error));
         }
         if let Some(partition) = record.partition {
             return match u32::try_from(partition) {
@@ -513,10 +515,15 @@ impl Shared {
     /// Sees to it that the keeper wakes when something is due.
     pub(crate) fn arm(&self) {
         let mut state = self.lock();
+        let state = &mut *state;
         let due = state.core.poll_timeout();
-        if due.is_some_and(|due| state.armed.is_none_or(|armed| due < armed)) {
+        let sooner = due.is_some_and(|due| state.armed.is_none_or(|armed| due < armed));
+        if sooner {
             state.armed = due;
-            drop(state);
+        }
+        // Connections and leaders are the keeper's to get, however early his next alarm is.
+        let unlinked = state.core.wanted_brokers().any(|broker| !state.links.contains_key(&broker));
+        if state.core.take_wishes() || unlinked || sooner {
             self.kick.notify_one();
         }
     }
