@@ -121,7 +121,9 @@ impl State {
 fn failure(error: &Error) -> Answer {
     let error = error.clone();
     let maybe = error.may_have_happened();
-    let passes = error.is_io() || error.is_timeout() || error.code() == Some(ErrorCode::REBOOTSTRAP_REQUIRED);
+    // A limit is that of what may wait for a connection; nothing of it was sent.
+    let elsewhere = error.code() == Some(ErrorCode::REBOOTSTRAP_REQUIRED);
+    let passes = error.is_io() || error.is_timeout() || error.is_limit() || elsewhere;
     if maybe || passes {
         return Answer::Retry { error, maybe };
     }

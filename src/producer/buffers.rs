@@ -72,7 +72,6 @@ impl Buffers {
     }
 
     /// Whether somebody waits for memory.
-    #[cfg(test)]
     pub(crate) fn is_short(&self) -> bool {
         self.lock().is_awaited()
     }

@@ -15,7 +15,7 @@ use super::seal::Job;
 use super::shared::Shared;
 use super::topic::TopicState;
 use crate::net::clock;
-use crate::records::{AsHeader, BatchBuilder, NewRecord};
+use crate::records::{AsHeader, BatchBuilder, NO_TIMESTAMP, NewRecord};
 use crate::{Error, Result};
 
 /// Bytes in front of a batch's records, and those that the encoder may write beyond its end.
@@ -157,6 +157,10 @@ impl Lane {
         target: usize,
         buffer: &mut Option<Buffer>,
     ) -> Result<OpenBatch, Refusal> {
+        // Refused before a batch is opened for it, which then would be sent with nothing in it.
+        if record.timestamp() < NO_TIMESTAMP {
+            return Err(Error::invalid("a record whose timestamp is negative").into());
+        }
         let builder = BatchBuilder::new();
         let need = OVERHEAD + builder.size_of(record);
         let most = shared.settings.record_size_max();

@@ -81,7 +81,8 @@ impl Verdict {
 
 /// Whether an attempt that got no answer is made again.
 pub(crate) fn passes(error: &Error) -> bool {
-    error.is_io() || error.is_timeout() || error.is_retriable()
+    // Who sends what cannot be read is asked again on another connection.
+    error.is_io() || error.is_timeout() || error.is_retriable() || error.is_malformed()
 }
 
 /// A request that is to be sent now. It is ended by the method that takes its ticket.

@@ -264,7 +264,7 @@ fn try_enqueue<'a, H: AsHeader>(
             shared.counters.exhausted();
             Error::limit("no memory for the record is free now")
         }
-        Err(Refusal::NotReady) => match shared.check_open() {
+        Err(Refusal::NotReady) => match shared.check_open().map(|()| shared.lacks(topic)) {
             Ok(()) => Error::timeout(format!("topic {} is not known yet", topic.name)),
             Err(error) => error,
         },
@@ -291,12 +291,13 @@ async fn close(shared: &Arc<Shared>, timeout: Duration) -> Result<()> {
         }
     };
     let flushed = tokio::time::timeout_at(deadline.into(), all).await;
-    shared.kick.notify_one();
-    flushed.map_err(|_| {
+    let closed = flushed.map_err(|_| {
         let error = Error::timeout("not all records could be delivered before the producer was closed");
         shared.fail_all(&error);
         error
-    })
+    });
+    shared.kick.notify_one();
+    closed
 }
 
 impl<H> fmt::Debug for Refused<'_, H> {

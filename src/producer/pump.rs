@@ -114,6 +114,10 @@ impl Shared {
             && let Some(broken) = state.core.identity()
         {
             state.identity.bump(broken);
+            // Where no epoch is left the keeper has to ask for another id.
+            if state.identity.identity().is_none() {
+                self.kick.notify_one();
+            }
         }
         while let Some(event) = state.identity.poll_event() {
             match event {
@@ -230,7 +234,11 @@ impl Shared {
         if let End::Failed { error, .. } = &end {
             state.batch_failed(error);
         }
+        let last = state.pending.is_empty();
         drop(state);
+        if last && self.check_open().is_err() {
+            self.kick.notify_one();
+        }
         // Its memory first, so that whoever hears of it finds room.
         drop(sealed);
         let outcome = match end {

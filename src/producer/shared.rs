@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
@@ -286,7 +287,7 @@ impl Shared {
         if let Some(job) = chores.seal {
             self.seal(job);
         }
-        if sealed || self.settings.linger.is_zero() {
+        if sealed || self.settings.linger.is_zero() || self.buffers.is_short() {
             self.pump();
         } else {
             self.arm();
@@ -375,6 +376,11 @@ impl Shared {
         };
         let lane = topic.lane_or(partition, make);
         lane.ok_or_else(|| Error::invalid(format!("partition {partition} is more than there can be")).into())
+    }
+
+    /// What is known of a topic does not do.
+    pub(crate) fn lacks(&self, topic: &TopicState) {
+        self.cluster.lacking([TopicKey::Name(topic.name.clone())]);
     }
 
     /// Memory, as soon as there is some.
@@ -497,19 +503,26 @@ impl Shared {
 
     fn seal_now(&self, job: Job) {
         let Job { line, ticket, builder, share, topic } = job;
-        let sealed = seal(builder, share, &topic);
+        // A codec that panics must not leave the batch between two places.
+        let sealed = catch_unwind(AssertUnwindSafe(|| seal(builder, share, &topic)))
+            .unwrap_or_else(|_| Err(Error::internal("sealing a batch panicked")));
         if let Ok(sealed) = &sealed {
             self.counters.sealed(sealed.closed().plain_size(), sealed.size());
         }
-        self.with_core(|core, now| match sealed {
+        let unused = self.with_core(|core, now| match sealed {
             Ok(sealed) => {
-                if let Some(batch) = core.batch_mut(line, ticket) {
-                    batch.sealed = Some(sealed);
-                }
+                let Some(batch) = core.batch_mut(line, ticket) else { return Some(sealed) };
+                batch.sealed = Some(sealed);
                 core.handle_sealed(line, ticket, now);
+                None
             }
-            Err(error) => core.handle_unsealed(line, ticket, error, now),
+            Err(error) => {
+                core.handle_unsealed(line, ticket, error, now);
+                None
+            }
         });
+        // Its memory may wake somebody: not under the lock.
+        drop(unused);
     }
 
     /// Sees to it that the keeper wakes when something is due.

@@ -69,6 +69,11 @@ impl<'a, H> NewRecord<'a, H> {
         self
     }
 
+    #[cfg(feature = "client")]
+    pub(crate) fn timestamp(&self) -> i64 {
+        self.timestamp
+    }
+
     /// Sets the headers, whose type stays.
     #[cfg(feature = "client")]
     #[inline]

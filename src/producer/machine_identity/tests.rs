@@ -158,7 +158,6 @@ fn what_will_not_pass_ends_it_and_what_may_pass_is_told() {
     let now = crate::net::clock::now();
     for (error, ends) in [
         (Error::unsupported("no"), true),
-        (Error::malformed("bytes"), true),
         (Error::auth("who"), false),
         (Error::closed("bye"), false),
     ] {

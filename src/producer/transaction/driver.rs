@@ -178,6 +178,9 @@ impl Shared {
         let State { transactions, core, .. } = &mut *state;
         let Some(all) = transactions else {
             core.handle_opened(lane.line, now);
+            if self.buffers.is_short() {
+                core.handle_pressure(now);
+            }
             return Ok(());
         };
         if all.stage != Stage::Open {
@@ -192,6 +195,9 @@ impl Shared {
             }
         }
         core.handle_opened(lane.line, now);
+        if self.buffers.is_short() {
+            core.handle_pressure(now);
+        }
         drop(state);
         if !added {
             self.kick.notify_one();

@@ -5,11 +5,13 @@
 //! `poll_timeout` when to come again. It must see every answer that was lost: requests to the coordinator
 //! are made once each, and the machine makes them again.
 //!
-//!     Uninitialized -> Initializing -> Ready -> InTransaction -> Committing | Aborting -> Ready
-//!     InTransaction -> Abortable -> Aborting;  Committing -> Aborting, if it cannot be committed
-//!     Committing -> Indeterminate, if nobody waits for it any more, or the broker cannot say how it ended
-//!     Committing | Aborting | Indeterminate -> Initializing, when the epoch must be raised first
-//!     Initializing -> Uninitialized, if the broker does not allow it now;  any -> Fatal
+//! ```text
+//! Uninitialized -> Initializing -> Ready -> InTransaction -> Committing | Aborting -> Ready
+//! InTransaction -> Abortable -> Aborting;  Committing -> Aborting, if it cannot be committed
+//! Committing -> Indeterminate, if nobody waits for it any more, or the broker cannot say how it ended
+//! Committing | Aborting | Indeterminate -> Initializing, when the epoch must be raised first
+//! Initializing -> Uninitialized, if the broker does not allow it now;  any -> Fatal
+//! ```
 //!
 //! **No request of one transaction may act on the next** (T01). With V2 each end raises the epoch. With V1 the
 //! epoch stays, and a request whose answer was lost may still arrive: then it is raised before the next
