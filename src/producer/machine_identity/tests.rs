@@ -156,11 +156,9 @@ fn nonsense_from_the_broker_is_an_error() {
 #[test]
 fn what_will_not_pass_ends_it_and_what_may_pass_is_told() {
     let now = crate::net::clock::now();
-    for (error, ends) in [
-        (Error::unsupported("no"), true),
-        (Error::auth("who"), false),
-        (Error::closed("bye"), false),
-    ] {
+    for (error, ends) in
+        [(Error::unsupported("no"), true), (Error::auth("who"), false), (Error::closed("bye"), false)]
+    {
         let mut machine = machine();
         machine.handle_wanted();
         let ticket = ask(&mut machine, now);
