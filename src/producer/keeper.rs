@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::machine_identity::Ask;
-use super::shared::{Link, Shared, leader_of, learn};
+use super::shared::{Link, Shared};
+use super::topic::{leader_of, learn};
 use super::transaction::Transactions;
 use crate::cluster::Options;
 use crate::cluster::metadata::TopicKey;

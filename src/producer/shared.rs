@@ -27,10 +27,10 @@ use super::partitioner::{Choice, PartitionLoad};
 use super::record::Record;
 use super::seal::{Job, Sealed, seal};
 use super::stats::{Counters, Facts};
-use super::topic::{LOAD_FRESH, LOAD_FRESH_EACH, TopicState};
+use super::topic::{LOAD_FRESH, LOAD_FRESH_EACH, TopicState, leader_of, learn};
 use super::transaction::Transactions;
 use crate::cluster::Cluster;
-use crate::cluster::metadata::{Leader, Snapshot, TopicKey};
+use crate::cluster::metadata::{Snapshot, TopicKey};
 use crate::conn::{Connection, Dice, Pool};
 use crate::net::clock;
 use crate::net::task::Home;
@@ -583,21 +583,4 @@ impl State {
         self.pending.insert(self.serials, Arc::clone(done));
         self.serials
     }
-}
-
-/// The leader of a partition, if there is one now.
-pub(crate) fn leader_of(snapshot: &Snapshot, topic: &Str, partition: i32) -> Option<i32> {
-    match snapshot.leader(&TopicKey::Name(topic.clone()), partition) {
-        Leader::Known { broker, .. } if snapshot.broker(broker).is_some() => Some(broker),
-        _ => None,
-    }
-}
-
-/// Tells a topic what a snapshot says of it.
-pub(crate) fn learn(topic: &TopicState, snapshot: &Snapshot) {
-    let Some(known) = snapshot.topic(&topic.name) else { return };
-    let last = known.partitions.last().map_or(0, |last| last.index.saturating_add(1));
-    let error =
-        (!known.error.is_none()).then(|| Error::broker_said(known.error, format!("topic {}", topic.name)));
-    topic.learn(u32::try_from(last).unwrap_or(0), known.id, error);
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::lane::Lane;
 use super::partitioner::{Load, RoundRobin};
 use crate::Error;
+use crate::cluster::metadata::{Leader, Snapshot, TopicKey};
 use crate::conn::Dice;
 use crate::records::Compression;
 use crate::wire::{Str, Uuid};
@@ -150,6 +151,23 @@ impl TopicState {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The leader of a partition, if there is one now.
+pub(crate) fn leader_of(snapshot: &Snapshot, topic: &Str, partition: i32) -> Option<i32> {
+    match snapshot.leader(&TopicKey::Name(topic.clone()), partition) {
+        Leader::Known { broker, .. } if snapshot.broker(broker).is_some() => Some(broker),
+        _ => None,
+    }
+}
+
+/// Tells a topic what a snapshot says of it.
+pub(crate) fn learn(topic: &TopicState, snapshot: &Snapshot) {
+    let Some(known) = snapshot.topic(&topic.name) else { return };
+    let last = known.partitions.last().map_or(0, |last| last.index.saturating_add(1));
+    let error =
+        (!known.error.is_none()).then(|| Error::broker_said(known.error, format!("topic {}", topic.name)));
+    topic.learn(u32::try_from(last).unwrap_or(0), known.id, error);
 }
 
 /// A batch is not made more than eight times as large as what is to come of it.
