@@ -6,6 +6,7 @@
 //! machine hears of its end. Callers wait for the machines' state to change, and look again.
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
@@ -48,6 +49,8 @@ pub(super) struct Inner<P> {
     kick: Notify,
     /// Counts changes of the state that somebody may wait for.
     changed: watch::Sender<u64>,
+    /// Numbers that were given out.
+    lanes: AtomicU32,
 }
 
 pub(super) struct State {
@@ -84,6 +87,7 @@ impl<P: Brokers> Cluster<P> {
             state: Mutex::new(state),
             kick: Notify::new(),
             changed: watch::Sender::new(0),
+            lanes: AtomicU32::new(0),
         });
         let driver = task::spawn(drive(Arc::clone(&inner)));
         Self { inner, _driver: Arc::new(driver) }
@@ -124,6 +128,17 @@ impl<P: Brokers> Cluster<P> {
     /// A ready connection for producing to a broker. Safe to drop: what was begun goes on.
     pub(crate) async fn producing(&self, broker: i32) -> Result<P::Link> {
         self.inner.pool.connection(Target::Broker(broker), Use::Produce.into()).await
+    }
+
+    /// A ready connection for fetching from a broker, which nobody else uses who has another number. Safe to drop:
+    /// what was begun goes on.
+    pub(crate) async fn fetching(&self, broker: i32, number: u32) -> Result<P::Link> {
+        self.inner.pool.connection(Target::Broker(broker), Lane { kind: Use::Fetch, number }).await
+    }
+
+    /// A number for somebody whose requests wait long at brokers, so that he waits for nobody else's.
+    pub(crate) fn lane(&self) -> u32 {
+        self.inner.lanes.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     /// A ready connection to a broker for what is not records. Safe to drop: what was begun goes on.

@@ -87,6 +87,13 @@ impl Batches {
         }
     }
 
+    /// Copies what is left into memory of its own.
+    #[cfg(feature = "client")]
+    pub(crate) fn detach(&mut self) {
+        self.bytes = Bytes::copy_from_slice(self.rest());
+        self.position = 0;
+    }
+
     fn rest(&self) -> &[u8] {
         self.bytes.get(self.position..).unwrap_or_default()
     }

@@ -1,0 +1,326 @@
+//! Fetching: the next request of a broker, within the memory that there is, and what its answer says of each partition.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::part::preferred_until;
+use super::{Core, State};
+use crate::consumer::batch::{Marks, Position};
+use crate::consumer::config::{Isolation, Reset};
+use crate::consumer::machine_session::{Key, Plan, Session};
+use crate::consumer::unpack::Chunk;
+use crate::wire::{Str, Uuid};
+use crate::{Error, ErrorCode};
+
+/// The first wait of a request while partitions are left out that the application has not caught up with.
+const SHORT_WAIT: Duration = Duration::from_millis(2);
+
+/// What a partition may have in a fetch at most, however large its batches are.
+const PARTITION_LIMIT: usize = 256 << 20;
+
+/// One broker.
+#[derive(Debug, Default)]
+pub(crate) struct Node {
+    pub(super) session: Session,
+    /// The place of the connection to it, and whether topics go by their ids there.
+    place: Option<(u64, bool)>,
+    flight: Option<Flight>,
+    not_before: Option<Instant>,
+    failures: u32,
+    /// Partitions that are left out because the application has not caught up.
+    pub(super) full: BTreeSet<Key>,
+    /// Answers in a row without records.
+    empty: u32,
+}
+
+#[derive(Debug)]
+struct Flight {
+    ticket: u64,
+    reserved: usize,
+}
+
+impl Node {
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.not_before.filter(|_| self.flight.is_none() && !self.session.is_idle())
+    }
+}
+
+/// A fetch that is to be sent now.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    pub(crate) ticket: u64,
+    pub(crate) broker: i32,
+    pub(crate) place: u64,
+    pub(crate) plan: Plan,
+    pub(crate) max_bytes: usize,
+    pub(crate) wait: Duration,
+}
+
+/// What an answer says of one partition.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) topic: Str,
+    pub(crate) topic_id: Uuid,
+    pub(crate) partition: i32,
+    pub(crate) code: ErrorCode,
+    pub(crate) marks: Marks,
+    pub(crate) aborted: Vec<(i64, i64)>,
+    pub(crate) preferred: i32,
+    /// The epoch and the end at which logs part ways (KIP-595).
+    pub(crate) diverging: Option<Position>,
+    pub(crate) records: Bytes,
+}
+
+impl Core {
+    /// Brokers that are to be fetched from.
+    pub(crate) fn wanted_brokers(&self) -> impl Iterator<Item = i32> {
+        self.nodes.iter().filter(|(_, node)| !node.session.is_idle()).map(|(id, _)| *id)
+    }
+
+    /// There is a connection to a broker, or none any more.
+    pub(crate) fn handle_place(&mut self, broker: i32, place: Option<(u64, bool)>) {
+        let node = self.nodes.entry(broker).or_default();
+        node.place = place;
+        if place.is_none() {
+            node.session.handle_failure();
+        }
+    }
+
+    /// The next request that is to be sent. `live` are the bytes that the application holds; `starved` is set when
+    /// memory is what is lacking.
+    pub(crate) fn poll_fetch(&mut self, live: usize, now: Instant, starved: &mut bool) -> Option<Fetch> {
+        let held = self.buffered + self.reserved + live;
+        let idle = self.buffered + self.reserved == 0;
+        let limits = &self.limits;
+        let most = limits.fetch_max.min((limits.memory / 4).max(limits.partition_max));
+        let room = limits.memory.saturating_sub(held);
+        let least = limits.partition_max.min(most);
+        let (broker, node) = self.nodes.iter_mut().find(|(_, node)| {
+            node.flight.is_none()
+                && node.place.is_some()
+                && !node.session.is_idle()
+                && node.not_before.is_none_or(|at| at <= now)
+        })?;
+        // With nothing here and nothing on its way, something is fetched whatever the application holds.
+        if room < least && !idle {
+            *starved = true;
+            return None;
+        }
+        let max_bytes = room.clamp(least, most);
+        let (place, ids) = node.place?;
+        node.not_before = None;
+        let plan = node.session.begin(ids);
+        // Whoever left is waited for a short while only, and longer the longer he takes.
+        let wait = if node.full.is_empty() {
+            limits.max_wait
+        } else {
+            SHORT_WAIT.saturating_mul(1 << node.empty.min(16)).min(limits.max_wait)
+        };
+        self.tickets += 1;
+        node.flight = Some(Flight { ticket: self.tickets, reserved: max_bytes });
+        self.reserved += max_bytes;
+        Some(Fetch { ticket: self.tickets, broker: *broker, place, plan, max_bytes, wait })
+    }
+
+    /// The request was answered: as a whole, and for each partition that has something to say.
+    pub(crate) fn handle_fetched(
+        &mut self,
+        broker: i32,
+        ticket: u64,
+        code: ErrorCode,
+        session_id: i32,
+        arrived: Vec<Arrived>,
+        now: Instant,
+    ) {
+        if !self.land(broker, ticket) {
+            return;
+        }
+        let pause = self.limits.backoff;
+        let Some(node) = self.nodes.get_mut(&broker) else { return };
+        if !code.is_none() {
+            node.session.handle_refusal(code);
+            // Sessions come and go: only what goes on failing is waited for.
+            let session = matches!(
+                code,
+                ErrorCode::FETCH_SESSION_ID_NOT_FOUND | ErrorCode::INVALID_FETCH_SESSION_EPOCH
+            );
+            if !session || node.failures > 0 {
+                node.not_before = Some(now + pause.after(node.failures, &mut self.dice));
+            }
+            node.failures = node.failures.saturating_add(1);
+            self.stale |= !session;
+            return;
+        }
+        node.failures = 0;
+        let brought = arrived.iter().any(|part| !part.records.is_empty());
+        node.empty = if brought { 0 } else { node.empty.saturating_add(1) };
+        let mut seen = BTreeSet::new();
+        let found: Vec<(Key, u64, Arrived)> = arrived
+            .into_iter()
+            .filter_map(|part| {
+                let (key, spec) = node.session.find(&part.topic, part.topic_id, part.partition)?;
+                // What comes twice or was not asked for is passed over.
+                seen.insert(key).then_some((key, spec.version, part))
+            })
+            .collect();
+        node.session.handle_answer(session_id);
+        for (key, version, part) in found {
+            self.handle_part(key, version, broker, part, now);
+        }
+    }
+
+    /// It is not known what became of the request, or it was not sent.
+    pub(crate) fn handle_fetch_failed(&mut self, broker: i32, ticket: u64, now: Instant) {
+        if !self.land(broker, ticket) {
+            return;
+        }
+        let pause = self.limits.backoff;
+        if let Some(node) = self.nodes.get_mut(&broker) {
+            node.session.handle_failure();
+            node.not_before = Some(now + pause.after(node.failures, &mut self.dice));
+            node.failures = node.failures.saturating_add(1);
+        }
+        self.stale = true;
+    }
+
+    fn land(&mut self, broker: i32, ticket: u64) -> bool {
+        let Some(node) = self.nodes.get_mut(&broker) else { return false };
+        match node.flight.take_if(|flight| flight.ticket == ticket) {
+            Some(flight) => {
+                self.reserved = self.reserved.saturating_sub(flight.reserved);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn handle_part(&mut self, key: Key, version: u64, broker: i32, arrived: Arrived, now: Instant) {
+        let Some(part) = self.parts.get_mut(&key) else { return };
+        // The application has gone elsewhere meanwhile.
+        if part.version != version || part.state != State::Fetching {
+            return;
+        }
+        if !arrived.code.is_none() {
+            return self.handle_code(key, broker, &arrived, now);
+        }
+        part.marks = arrived.marks;
+        if let Some(diverging) = arrived.diverging {
+            return self.handle_truncation(key, diverging, now);
+        }
+        if arrived.preferred >= 0 && Some(arrived.preferred) != part.prefers().map(|(id, _)| id) {
+            if self.limits.rack && arrived.preferred != broker {
+                part.prefer(arrived.preferred, preferred_until(now, self.limits.max_age));
+                let until = preferred_until(now, self.limits.max_age);
+                self.resting.insert((until, key));
+            }
+            return self.settle(key, now);
+        }
+        if !arrived.records.is_empty() {
+            self.add_chunk(key, arrived);
+        } else if part.failures > 0 {
+            part.failures = 0;
+        }
+        self.settle(key, now);
+    }
+
+    fn add_chunk(&mut self, key: Key, arrived: Arrived) {
+        let limits = &self.limits;
+        let Some(part) = self.parts.get_mut(&key) else { return };
+        let aborted = (limits.isolation == Isolation::ReadCommitted).then_some(arrived.aborted);
+        let check = limits.check_crcs;
+        let (from, version) = (part.position, part.version);
+        let chunk = Chunk::new(arrived.records, from, part.marks, version, aborted, check);
+        if chunk.is_done() {
+            // Not one whole batch fits in what it may have.
+            let had = part.grown.unwrap_or(limits.partition_max);
+            part.grown = Some(had.saturating_mul(2).min(PARTITION_LIMIT));
+            return;
+        }
+        part.grown = None;
+        part.position = chunk.next;
+        part.buffered += chunk.size;
+        self.buffered += chunk.size;
+        part.chunks.push_back(chunk);
+    }
+
+    /// The broker does not give this partition.
+    fn handle_code(&mut self, key: Key, broker: i32, arrived: &Arrived, now: Instant) {
+        let Some(part) = self.parts.get_mut(&key) else { return };
+        let code = arrived.code;
+        let follower = part.prefers().is_some_and(|(id, _)| id == broker);
+        if follower {
+            // The leader knows better.
+            part.read_from = None;
+            if code == ErrorCode::OFFSET_OUT_OF_RANGE {
+                part.check();
+                return self.settle(key, now);
+            }
+        }
+        match code {
+            ErrorCode::OFFSET_OUT_OF_RANGE => return self.handle_out_of_range(key, now),
+            ErrorCode::NOT_LEADER_OR_FOLLOWER
+            | ErrorCode::REPLICA_NOT_AVAILABLE
+            | ErrorCode::KAFKA_STORAGE_ERROR
+            | ErrorCode::FENCED_LEADER_EPOCH
+            | ErrorCode::UNKNOWN_LEADER_EPOCH
+            | ErrorCode::OFFSET_NOT_AVAILABLE
+            | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            | ErrorCode::UNKNOWN_TOPIC_ID
+            | ErrorCode::INCONSISTENT_TOPIC_ID
+            | ErrorCode::LEADER_NOT_AVAILABLE => self.stale = true,
+            code if code.is_retriable() || code == ErrorCode::UNKNOWN_SERVER_ERROR => self.stale = true,
+            code => {
+                let words = format!("{} at offset {}", part.at, part.position.offset);
+                part.error = Some(Error::broker_said(code, words));
+            }
+        }
+        self.rest(key, now);
+    }
+
+    /// The position is not in the log.
+    fn handle_out_of_range(&mut self, key: Key, now: Instant) {
+        let Some(part) = self.parts.get_mut(&key) else { return };
+        // What is here is still given first, and only then the position is looked for.
+        if !part.chunks.is_empty() || part.out {
+            return self.rest(key, now);
+        }
+        self.apply_policy(key, "its position is not in the log any more", now);
+    }
+
+    /// The log that was read from here on is not that of the leader.
+    pub(super) fn handle_truncation(&mut self, key: Key, end: Position, now: Instant) {
+        let Some(part) = self.parts.get_mut(&key) else { return };
+        if end.offset >= part.position.offset {
+            part.state = State::Fetching;
+            part.position.epoch = end.epoch;
+            return self.settle(key, now);
+        }
+        let dropped = part.drop_chunks();
+        self.buffered = self.buffered.saturating_sub(dropped);
+        let Some(part) = self.parts.get_mut(&key) else { return };
+        if end.offset >= part.given.offset && end.offset >= 0 {
+            // What was lost was not given to anybody.
+            let given = part.given;
+            return self.go_to(key, given, now);
+        }
+        if self.limits.reset == Reset::None {
+            let words = format!(
+                "{}: the log was cut at offset {}, and had been read to {}",
+                part.at, end.offset, part.given.offset
+            );
+            part.error = Some(Error::broker_said(ErrorCode::OFFSET_OUT_OF_RANGE, words));
+            return self.rest(key, now);
+        }
+        if end.offset < 0 {
+            return self.apply_policy(key, "its leader does not know where logs part ways", now);
+        }
+        self.go_to(key, end, now);
+    }
+
+    /// Whether anything is fetched or waits.
+    pub(crate) fn held(&self) -> usize {
+        self.buffered + self.reserved
+    }
+}

@@ -1,0 +1,1 @@
+//! What the core must do, event by event.
