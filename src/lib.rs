@@ -25,6 +25,8 @@ mod client;
 mod cluster;
 #[cfg(feature = "client")]
 pub mod conn;
+#[cfg(feature = "client")]
+pub mod consumer;
 #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "connections fail in ways that bytes do not"))]
 mod error;
 mod error_code;

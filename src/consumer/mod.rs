@@ -1,0 +1,3 @@
+//! The consumer. So far the part of the classic group protocol that is pure: who gets which partition.
+
+pub mod assignors;
