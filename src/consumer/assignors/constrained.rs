@@ -6,17 +6,13 @@
 use std::collections::VecDeque;
 
 use super::problem::{Problem, at, at_mut, set};
-use super::sticky::{Claims, Racks};
+use super::sticky::{Claims, Outcome, Racks};
 use crate::{Error, Result};
 
-/// The partitions of each member, and those that it gets from another, each with the member.
-pub(super) fn assign(
-    problem: &Problem<'_>,
-    racks: &Racks<'_>,
-    claims: &Claims,
-) -> Result<(Vec<Vec<u32>>, Vec<(u32, u32)>)> {
+/// The partitions of each member, and those that it gets from another.
+pub(super) fn assign(problem: &Problem<'_>, racks: &Racks<'_>, claims: &Claims) -> Result<Outcome> {
     let Some(count) = Some(problem.members.len() as u32).filter(|count| *count > 0) else {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(Outcome { lists: Vec::new(), moving: Some(Vec::new()) });
     };
     let partitions = problem.partition_count();
     let mut filling = Filling {
@@ -41,7 +37,7 @@ pub(super) fn assign(
         left = filling.fill_near(left);
     }
     filling.fill(&left)?;
-    Ok((filling.lists, filling.moving))
+    Ok(Outcome { lists: filling.lists, moving: Some(filling.moving) })
 }
 
 struct Filling<'a> {

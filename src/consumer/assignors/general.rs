@@ -18,7 +18,7 @@ pub(super) fn assign(problem: &Problem<'_>, racks: &Racks<'_>, claims: Claims) -
         problem,
         racks,
         before,
-        hashes: (0..problem.topic_count()).map(|topic| java::hash(problem.topic_name(topic))).collect(),
+        hashes: (0..problem.topic_count()).map(|topic| java::hash(&problem.topic_name(topic))).collect(),
         owner: vec![None; problem.partition_count() as usize],
         lists: vec![Vec::new(); problem.members.len()],
         sizes: vec![0; problem.members.len()],

@@ -111,8 +111,8 @@ impl<'a> Problem<'a> {
         partition - at(&self.first, self.topic_of(partition))
     }
 
-    pub(super) fn topic_name(&self, topic: u32) -> &str {
-        self.topics.get(topic as usize).map_or("", |name| name)
+    pub(super) fn topic_name(&self, topic: u32) -> Arc<str> {
+        self.topics.get(topic as usize).map_or_else(|| Arc::from(""), |name| Arc::clone(name))
     }
 
     pub(super) fn wants(&self, member: u32, topic: u32) -> bool {
@@ -157,16 +157,11 @@ impl<'a> Problem<'a> {
             for partition in list {
                 let topic = self.topic_of(*partition);
                 let number = self.within_topic(*partition) as i32;
-                match partitions.get_mut(at(&place, topic) as usize) {
-                    Some(of) => of.partitions.push(number),
-                    None => {
-                        set(&mut place, topic, partitions.len() as u32);
-                        let name = self
-                            .topics
-                            .get(topic as usize)
-                            .map_or_else(|| Arc::from(""), |name| Arc::clone(name));
-                        partitions.push(TopicPartitions::new(name, [number]));
-                    }
+                if let Some(of) = partitions.get_mut(at(&place, topic) as usize) {
+                    of.partitions.push(number);
+                } else {
+                    set(&mut place, topic, partitions.len() as u32);
+                    partitions.push(TopicPartitions::new(self.topic_name(topic), [number]));
                 }
             }
             for partition in list {
@@ -301,13 +296,12 @@ fn racks<'a>(
 /// Whether going by racks can help: some of the members' are among those of the partitions, and not every partition
 /// is in all of them (KIP-881).
 pub(super) fn racks_matter<'a>(
-    of_members: impl Iterator<Item = u32>,
-    of_partitions: impl Iterator<Item = &'a [u32]> + Clone,
+    mut of_members: impl Iterator<Item = u32>,
+    mut of_partitions: impl Iterator<Item = &'a [u32]> + Clone,
 ) -> bool {
     let mut all: Vec<u32> = of_partitions.clone().flatten().copied().collect();
     all.sort_unstable();
     all.dedup();
-    let mut of_members = of_members;
     of_members.any(|rack| all.binary_search(&rack).is_ok())
-        && of_partitions.clone().any(|racks| racks.len() != all.len())
+        && of_partitions.any(|racks| racks.len() != all.len())
 }

@@ -35,7 +35,9 @@ impl Assignor for Range {
             topic.cut(&problem, false, &mut lists);
         }
         if by_racks {
-            lists.iter_mut().for_each(|list| list.sort_unstable());
+            for list in &mut lists {
+                list.sort_unstable();
+            }
         }
         Ok(problem.answer(&lists))
     }

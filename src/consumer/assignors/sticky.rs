@@ -65,7 +65,7 @@ pub(super) struct Said {
 /// The partitions of each member, and which of them change hands and can be given only in the next generation.
 pub(super) struct Outcome {
     pub(super) lists: Vec<Vec<u32>>,
-    /// `None` where that was not looked at.
+    /// Each with the member that is to get it. `None` where that was not looked at.
     pub(super) moving: Option<Vec<(u32, u32)>>,
 }
 
@@ -73,8 +73,7 @@ pub(super) fn assign(problem: &Problem<'_>, said: Vec<Said>) -> Result<Outcome> 
     let claims = Claims::new(problem, said);
     let racks = Racks::new(problem);
     if problem.alike {
-        let (lists, moving) = constrained::assign(problem, &racks, &claims)?;
-        return Ok(Outcome { lists, moving: Some(moving) });
+        return constrained::assign(problem, &racks, &claims);
     }
     Ok(Outcome { lists: general::assign(problem, &racks, claims), moving: None })
 }
@@ -198,7 +197,7 @@ fn write_user_data(partitions: &[TopicPartitions], generation: i32) -> Bytes {
         bytes.extend_from_slice(&(topic.len() as i16).to_be_bytes());
         bytes.extend_from_slice(topic.as_bytes());
         bytes.extend_from_slice(&(numbers.len() as i32).to_be_bytes());
-        numbers.iter().for_each(|number| bytes.extend_from_slice(&number.to_be_bytes()));
+        bytes.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
     }
     bytes.extend_from_slice(&generation.to_be_bytes());
     bytes.into()

@@ -20,8 +20,11 @@ impl Assignor for Says {
     }
 }
 
-fn says(lines: &[(&str, &str, &[i32])]) -> Says {
-    let one = |(id, topic, partitions): &(&str, &str, &[i32])| {
+/// A member, a topic, and partitions of it.
+type Line<'a> = (&'a str, &'a str, &'a [i32]);
+
+fn says(lines: &[Line<'_>]) -> Says {
+    let one = |(id, topic, partitions): &Line<'_>| {
         let partitions = TopicPartitions::new(*topic, partitions.iter().copied());
         (Arc::from(*id), Assignment::of(vec![partitions]))
     };
@@ -43,7 +46,7 @@ fn assignors_that_break_the_rules_are_caught() {
     let cluster = cluster(&[("t", 2), ("u", 1)]);
     let keeps = had(member("a", &["t"]), &[("t", 0)], 1, true);
     let members = [keeps, member("b", &["t", "u"])];
-    let cases: [(&[(&str, &str, &[i32])], &str); 7] = [
+    let cases: [(&[Line<'_>], &str); 7] = [
         (&[("c", "t", &[0])], "no member has the id \"c\""),
         (&[("a", "t", &[2])], "which is not there"),
         (&[("a", "t", &[-1])], "which is not there"),

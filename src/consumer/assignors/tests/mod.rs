@@ -49,7 +49,8 @@ fn told(assignments: &Assignments) -> Vec<String> {
     let words = |(id, assignment): (&Arc<str>, &Assignment)| {
         let mut line = format!("{id}:");
         for of in &assignment.partitions {
-            of.partitions.iter().for_each(|number| line.push_str(&format!(" {}-{number}", of.topic)));
+            let words = of.partitions.iter().map(|number| format!(" {}-{number}", of.topic));
+            line.extend(words);
         }
         line
     };

@@ -117,7 +117,7 @@ impl Group {
     /// Something happens, and then all members join.
     pub(super) fn join(&mut self, random: &mut Random) -> Round {
         if self.generation > 2 {
-            (0..1 + random.below(2)).for_each(|_| self.happen(random));
+            (0..=random.below(2)).for_each(|_| self.happen(random));
         }
         if self.people.is_empty() {
             self.enter(random);
