@@ -23,6 +23,7 @@
 //! told; `pump` sends fetches, `unpack` makes batches of what they bring, `keeper` waits for what has to be
 //! waited for.
 
+pub mod assignors;
 mod batch;
 mod builder;
 mod config;

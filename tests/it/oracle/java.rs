@@ -17,7 +17,8 @@ use weir_kafka_harness::{Failure, Version, fetch};
 use super::VERSIONS;
 use crate::skip::skip;
 
-const SOURCES: [(&str, &str); 4] = [
+const SOURCES: [(&str, &str); 5] = [
+    ("Assignors.java", include_str!("../../oracle/Assignors.java")),
     ("Oracle.java", include_str!("../../oracle/Oracle.java")),
     ("Partitions.java", include_str!("../../oracle/Partitions.java")),
     ("Records.java", include_str!("../../oracle/Records.java")),

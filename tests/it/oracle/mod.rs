@@ -5,12 +5,13 @@
 //! bytes; and they read what weir drew, and must write back the same. They know every message from the
 //! specs in the jar, so nothing here lists messages: what the jar has and weir has not is a failure.
 //! A third, `Sasl.java`, runs the SASL servers of a broker, and a fourth, `Partitions.java`, a producer's
-//! partitioner.
+//! partitioner; a fifth, `Assignors.java`, does what the leader of a group does.
 //!
 //! Each run has a fresh seed and prints it.
 //!
 //! - `WEIR_SEED`: repeats a run.
-//! - `WEIR_ORACLE_COUNT`: messages for each message and version, in each direction (20).
+//! - `WEIR_ORACLE_COUNT`: messages for each message and version, in each direction (20); eight times as many groups
+//!   for each assignor.
 //! - `WEIR_KAFKA_JARS`: a folder with one folder of jars for each version. Without it, or where it
 //!   lacks one, the harness knows where they are, and fetches them if need be.
 //!
@@ -24,6 +25,8 @@ use std::sync::OnceLock;
 
 use crate::seed::{self, number, say};
 
+/// Groups, and who gets what in them.
+mod assignors;
 /// Batches that weir writes.
 mod draw;
 /// Finds the jars, compiles the programs, runs them.
