@@ -1,0 +1,1 @@
+//! Assignors over small groups; blobs; what a leader refuses.
