@@ -6,6 +6,8 @@
 //! be asked of the coordinator ([`Ask`]) and what has become of partitions ([`Event`]). The consumer's keeper
 //! sends the one and acts on the other.
 
+mod machine_classic;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -59,11 +61,42 @@ pub(crate) enum Event {
     Revoke { partitions: BTreeSet<TopicPartition>, deadline: Instant },
     /// These are not ours any more, and may be somebody else's already: nothing can be committed.
     Lost { partitions: BTreeSet<TopicPartition>, why: Error },
+    /// Something went wrong that the member outlives, and that its owner should know: an assignor that has no answer,
+    /// bytes of other members that cannot be read.
+    Troubled(Error),
     /// The group is left, as `handle_close` wanted; the machine has nothing more to say.
     Left,
     /// There is no going on: fenced, not authorized, or settings that the coordinator refuses. What was ours is
     /// lost before this is said.
     Failed(Error),
+}
+
+/// What becomes of the membership when the consumer is closed (KIP-1092).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// A static member stays, so that it may come back; any other leaves.
+    #[default]
+    Default,
+    /// It leaves, static or not.
+    Always,
+    /// It stays until its session times out.
+    Never,
+}
+
+/// How far a member is, for those who look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// In no group and not on the way into one.
+    Unjoined,
+    /// The application hands over before the member joins again.
+    Preparing,
+    Joining,
+    Syncing,
+    Stable,
+    Leaving,
+    /// Left for good.
+    Closed,
+    Failed,
 }
 
 /// What a commit says of who commits.
