@@ -6,6 +6,9 @@
 //! be asked of the coordinator ([`Ask`]) and what has become of partitions ([`Event`]). The consumer's keeper
 //! sends the one and acts on the other.
 
+#[allow(dead_code, reason = "the consumer's keeper, which comes next, holds it")]
+pub(crate) mod machine_heartbeat;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -64,6 +67,18 @@ pub(crate) enum Event {
     /// There is no going on: fenced, not authorized, or settings that the coordinator refuses. What was ours is
     /// lost before this is said.
     Failed(Error),
+}
+
+/// Whether a member that closes says so to its group (KIP-1092).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Leave {
+    /// A dynamic member leaves; of a static one the group keeps the place until the session is over.
+    #[default]
+    Default,
+    /// Even a static member gives up its place.
+    Leave,
+    /// The place is kept until the session is over.
+    Remain,
 }
 
 /// What a commit says of who commits.
