@@ -6,7 +6,8 @@
 //! be asked of the coordinator ([`Ask`]) and what has become of partitions ([`Event`]). The consumer's keeper
 //! sends the one and acts on the other.
 
-mod machine_classic;
+pub(crate) mod machine_classic;
+pub(crate) mod machine_heartbeat;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
