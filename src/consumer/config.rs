@@ -1,7 +1,11 @@
 //! What can be set about a consumer. The defaults are Java's, but for the memory, which Java does not bound.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::assignors::{Assignor, CooperativeSticky, Range};
+use super::group::Settings as GroupSettings;
 use crate::cluster::Backoff;
 use crate::wire::Str;
 use crate::{Error, Result};
@@ -43,7 +47,7 @@ pub enum Reset {
 }
 
 /// See [`Builder`](super::Builder).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) isolation: Isolation,
     pub(crate) reset: Reset,
@@ -58,6 +62,22 @@ pub(crate) struct Settings {
     pub(crate) request_timeout: Duration,
     pub(crate) backoff: Backoff,
     pub(crate) max_age: Duration,
+    pub(crate) group: Option<GroupSettings>,
+    pub(crate) assignors: Vec<Arc<dyn Assignor>>,
+    pub(crate) protocol: GroupProtocol,
+    /// None if only the application commits.
+    pub(crate) auto_commit: Option<Duration>,
+}
+
+/// By which protocol a group assigns partitions: Kafka's `group.protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum GroupProtocol {
+    /// The members assign them among themselves: all brokers know it.
+    #[default]
+    Classic,
+    /// The broker assigns them (KIP-848). Where it cannot, the classic protocol is taken.
+    Consumer,
 }
 
 impl Default for Settings {
@@ -76,6 +96,10 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(30),
             backoff: Backoff::default(),
             max_age: Duration::from_mins(5),
+            group: None,
+            assignors: vec![Arc::new(Range), Arc::new(CooperativeSticky)],
+            protocol: GroupProtocol::default(),
+            auto_commit: Some(Duration::from_secs(5)),
         }
     }
 }
@@ -97,9 +121,32 @@ impl Settings {
         if self.partition_max > self.memory {
             return Err(Error::invalid("what a partition may have in a fetch is more than the memory"));
         }
+        if self.group.as_ref().is_some_and(|group| group.group.is_empty()) {
+            return Err(Error::invalid("a group without a name"));
+        }
+        if self.assignors.is_empty() {
+            return Err(Error::invalid("a group needs an assignor"));
+        }
+        if self.group.as_ref().is_some_and(|group| group.heartbeat_interval >= group.session_timeout) {
+            return Err(Error::invalid("heartbeats are no more frequent than sessions are long"));
+        }
         if self.max_wait >= self.request_timeout {
             return Err(Error::invalid("brokers may wait for data as long as a request may take"));
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let assignors: Vec<&str> = self.assignors.iter().map(|assignor| assignor.name()).collect();
+        f.debug_struct("Settings")
+            .field("group", &self.group)
+            .field("assignors", &assignors)
+            .field("protocol", &self.protocol)
+            .field("isolation", &self.isolation)
+            .field("reset", &self.reset)
+            .field("memory", &self.memory)
+            .finish_non_exhaustive()
     }
 }

@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::TopicPartition;
-use super::group::{Ask, Event, Leave, Membership, Request, Response};
+use super::config::GroupProtocol;
+use super::group::{Ask, Event, Membership, Request, Response};
 use super::machine_core::Start;
 use super::machine_offsets::{self, CommitOffset};
-use super::member::{Closing, Group, News, Revoking};
+use super::member::{Closing, Member, News, Revoking, Subscription};
 use super::shared::{Shared, State};
 use crate::cluster::Options;
 use crate::cluster::metadata::TopicKey;
+use crate::messages::offset_fetch::OffsetFetchRequest;
 use crate::net::clock;
 use crate::net::task::{self, Task};
-use crate::wire::Str;
-use crate::{Error, ErrorCode, Result};
+use crate::wire::{Str, Uuid};
+use crate::{Error, Result};
 
 impl Shared {
     /// See the module. Gives the requests that are to be made.
@@ -37,9 +39,9 @@ impl Shared {
             busy |= state.hear_offsets(now);
             busy |= state.hand_over(now);
             state.go_on_closing(now);
-            while let Some(ask) = state.member_ask(now) {
+            while let Some((ask, parting)) = state.member_ask(now) {
                 busy = true;
-                tasks.push(task::spawn(ask_group(Arc::clone(self), ask)));
+                tasks.push(task::spawn(ask_group(Arc::clone(self), ask, parting)));
             }
             while let Some((ticket, ask)) = state.offsets_ask(now) {
                 busy = true;
@@ -50,9 +52,13 @@ impl Shared {
             }
         }
         if let Some(group) = &state.group {
-            topics.extend(group.member.iter().flat_map(super::member::Member::wanted));
+            topics.extend(group.member.iter().flat_map(Member::wanted));
         }
+        let news = std::mem::take(&mut state.has_news);
         drop(state);
+        if news {
+            self.tell();
+        }
         if !topics.is_empty() {
             self.cluster.want(topics);
         }
@@ -76,7 +82,7 @@ impl State {
         let mut any = false;
         loop {
             let Some(group) = &mut self.group else { return any };
-            let Some(event) = group.member.as_mut().and_then(super::member::Member::poll_event) else {
+            let Some(event) = group.member.as_mut().and_then(Member::poll_event) else {
                 return any;
             };
             any = true;
@@ -88,9 +94,10 @@ impl State {
                 Event::Revoke { partitions, deadline } => self.revoke(partitions, deadline, now),
                 Event::Lost { partitions, why } => self.lose_partitions(partitions, why),
                 Event::Left => group.left = true,
+                Event::Troubled(error) => self.errors.push_back(error),
                 Event::Failed(error) => self.member_failed(shared, error, now),
             }
-            shared.tell_in(self);
+            self.has_news = true;
         }
     }
 
@@ -108,7 +115,7 @@ impl State {
             group.committed.remove(at);
         }
         group.offsets.handle_assigned(partitions.iter().cloned(), assignment);
-        group.offsets.handle_fetch(partitions.iter().cloned(), now);
+        group.offsets.handle_fetch(partitions.iter().cloned());
         group.news.push_back(News::Assigned(partitions));
     }
 
@@ -120,8 +127,7 @@ impl State {
         // Nobody is there to be asked.
         let handed = partitions.is_empty() || self.closing.is_some();
         group.news.push_back(News::Revoked(partitions.clone(), deadline));
-        group.revoking =
-            Some(Revoking { partitions, deadline, handed, commit: None, committed: false });
+        group.revoking = Some(Revoking { partitions, deadline, handed, commit: None, committed: false });
     }
 
     fn lose_partitions(&mut self, partitions: BTreeSet<TopicPartition>, why: Error) {
@@ -144,11 +150,11 @@ impl State {
         let snapshot = Arc::clone(&self.snapshot);
         let seed = self.roll();
         let Some(group) = &mut self.group else { return };
-        if let Some(super::member::Member::Heartbeat(machine)) = &group.member
+        if let Some(Member::Heartbeat(machine)) = &group.member
             && machine.fallback(&error).is_some()
         {
             let assignors = shared.settings.assignors.clone();
-            let mut member = super::member::Member::classic(group.settings.clone(), assignors, seed);
+            let mut member = Member::classic(group.settings.clone(), assignors, seed);
             member.handle_poll(now);
             member.handle_subscription(&group.subscription, &snapshot, now);
             member.handle_cluster(&snapshot, now);
@@ -213,7 +219,7 @@ impl State {
             }
             let deadline = revoking.deadline;
             let partitions = revoking.partitions.clone();
-            let commit = self.commit_done(|at| partitions.contains(at), deadline, now);
+            let commit = self.commit_done(|at| partitions.contains(at), deadline);
             if let Some(group) = &mut self.group
                 && let Some(revoking) = &mut group.revoking
             {
@@ -239,7 +245,6 @@ impl State {
         &mut self,
         of: impl Fn(&TopicPartition) -> bool,
         deadline: Instant,
-        now: Instant,
     ) -> Option<machine_offsets::CommitId> {
         let group = self.group.as_mut()?;
         let done = self.core.parts().filter(|part| of(&part.at)).filter_map(|part| {
@@ -256,7 +261,7 @@ impl State {
             return None;
         }
         group.committed.extend(offsets.iter().map(|(at, offset)| (at.clone(), offset.offset)));
-        Some(group.offsets.handle_commit(offsets, None, deadline, now))
+        Some(group.offsets.handle_commit(offsets, None, deadline))
     }
 
     fn commit_by_itself(&mut self, now: Instant, patience: std::time::Duration) {
@@ -266,7 +271,7 @@ impl State {
             return;
         }
         group.next_commit = Some(now + every);
-        self.commit_done(|_| true, now + patience, now);
+        self.commit_done(|_| true, now + patience);
     }
 
     /// Commits, leaves, ends.
@@ -275,7 +280,7 @@ impl State {
         let automatic = self.group.as_ref().is_some_and(|group| group.auto_commit.is_some());
         let over = now >= closing.deadline;
         if !closing.told && closing.commit.is_none() && automatic && !over {
-            let commit = self.commit_done(|_| true, closing.deadline, now);
+            let commit = self.commit_done(|_| true, closing.deadline);
             if commit.is_some() {
                 self.closing = Some(Closing { commit, ..closing });
                 return;
@@ -300,8 +305,28 @@ impl State {
         }
     }
 
-    fn member_ask(&mut self, now: Instant) -> Option<Ask> {
-        self.group.as_mut()?.member.as_mut()?.poll_ask(now)
+    /// The next request of the member, or of the one before, on its way out.
+    fn member_ask(&mut self, now: Instant) -> Option<(Ask, bool)> {
+        let group = self.group.as_mut()?;
+        if let Some(parting) = &mut group.parting {
+            let mut left = false;
+            if let Some(ask) = parting.poll_ask(now) {
+                return Some((ask, true));
+            }
+            while let Some(event) = parting.poll_event() {
+                match event {
+                    Event::Revoke { .. } => parting.handle_revoked(now),
+                    Event::Left | Event::Failed(_) => left = true,
+                    Event::Assigned(_) | Event::Lost { .. } | Event::Troubled(_) => {}
+                }
+            }
+            if left {
+                group.parting = None;
+            } else if let Some(ask) = parting.poll_ask(now) {
+                return Some((ask, true));
+            }
+        }
+        Some((group.member.as_mut()?.poll_ask(now)?, false))
     }
 
     fn offsets_ask(&mut self, now: Instant) -> Option<(u64, machine_offsets::Request)> {
@@ -329,16 +354,17 @@ impl State {
     /// When something is due in the group.
     pub(crate) fn group_due(&self) -> Option<Instant> {
         let group = self.group.as_ref()?;
-        let member = group.member.as_ref().and_then(super::member::Member::poll_timeout);
+        let member = group.member.as_ref().and_then(Member::poll_timeout);
+        let parting = group.parting.as_ref().and_then(Member::poll_timeout);
         let handing = group.revoking.as_ref().filter(|one| one.handed).map(|one| one.deadline);
         let closing = self.closing.map(|closing| closing.deadline);
-        let due = [member, group.offsets.poll_timeout(), group.next_commit, handing, closing];
+        let due = [member, parting, group.offsets.poll_timeout(), group.next_commit, handing, closing];
         due.into_iter().flatten().min()
     }
 }
 
 /// Asks the group's coordinator for its member.
-async fn ask_group(shared: Arc<Shared>, ask: Ask) {
+async fn ask_group(shared: Arc<Shared>, ask: Ask, parting: bool) {
     let Ask { ticket, request, held } = ask;
     let patience = shared.settings.request_timeout.saturating_add(held);
     let options = Options {
@@ -362,8 +388,11 @@ async fn ask_group(shared: Arc<Shared>, ask: Ask) {
     let now = clock::now();
     {
         let mut state = shared.lock();
-        if let Some(member) = state.group.as_mut().and_then(|group| group.member.as_mut()) {
-            member.handle_answer(ticket, answer, now);
+        if let Some(group) = state.group.as_mut() {
+            let member = if parting { group.parting.as_mut() } else { group.member.as_mut() };
+            if let Some(member) = member {
+                member.handle_answer(ticket, answer, now);
+            }
         }
     }
     shared.kick.notify_one();
@@ -383,7 +412,16 @@ async fn ask_offsets(shared: Arc<Shared>, ticket: u64, ask: machine_offsets::Req
             shared.cluster.request(request, &options).await.map(machine_offsets::Response::Commit)
         }
         machine_offsets::Request::Fetch(request) => {
-            shared.cluster.request(request, &options).await.map(machine_offsets::Response::Fetch)
+            let stable = shared.cluster.request(request.clone(), &options).await;
+            let answer = match stable {
+                // Brokers before 2.5 cannot be asked to wait for transactions.
+                Err(error) if error.is_unsupported() => {
+                    let request = OffsetFetchRequest { require_stable: false, ..request };
+                    shared.cluster.request(request, &options).await
+                }
+                answer => answer,
+            };
+            answer.map(machine_offsets::Response::Fetch)
         }
     };
     let now = clock::now();
@@ -396,12 +434,73 @@ async fn ask_offsets(shared: Arc<Shared>, ticket: u64, ask: machine_offsets::Req
     shared.kick.notify_one();
 }
 
-impl Group {
-    /// Whether the group was asked to be left, or never joined.
-    pub(crate) fn leave(&mut self, code: Leave) -> Leave {
-        code
+impl Shared {
+    /// Subscribes to this from now on.
+    pub(crate) fn subscribe(&self, wanted: Subscription) -> Result<()> {
+        self.check_open()?;
+        let now = clock::now();
+        let settings = &self.settings;
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let (seed, id, snapshot) = (state.roll(), member_id(state), Arc::clone(&state.snapshot));
+        let Some(group) = &mut state.group else {
+            return Err(Error::invalid("topics are subscribed to as a member of a group, and none is named"));
+        };
+        if group.member.is_none() {
+            // What was assigned by hand is not any more.
+            let all: Vec<TopicPartition> = state.core.parts().map(|part| part.at.clone()).collect();
+            for at in &all {
+                state.core.unassign(at);
+            }
+        }
+        group.offsets.set_strict(true);
+        group.subscription = wanted;
+        group.next_commit = group.auto_commit.map(|every| now + every);
+        let member = group.member.get_or_insert_with(|| match settings.protocol {
+            GroupProtocol::Classic => {
+                Member::classic(group.settings.clone(), settings.assignors.clone(), seed)
+            }
+            GroupProtocol::Consumer => Member::heartbeat(group.settings.clone(), id, seed),
+        });
+        member.handle_poll(now);
+        member.handle_subscription(&group.subscription, &snapshot, now);
+        member.handle_cluster(&snapshot, now);
+        drop(guard);
+        self.kick.notify_one();
+        Ok(())
+    }
+
+    /// Subscribes to nothing any more: what is read is said by hand.
+    pub(crate) fn leave_subscription(&self) {
+        let now = clock::now();
+        let mut state = self.lock();
+        if let Some(group) = &mut state.group {
+            group.next_commit = group.auto_commit.map(|every| now + every);
+            group.offsets.set_strict(false);
+            group.subscription = Subscription::None;
+            if let Some(mut member) = group.member.take() {
+                member.handle_close(super::group::Leave::Default, now);
+                group.parting = Some(member);
+            }
+        }
+        drop(state);
+        self.kick.notify_one();
+    }
+
+    /// Ends it in the background, by then at the latest.
+    pub(crate) fn begin_close(&self, leave: super::group::Leave, deadline: Instant) {
+        if self.is_closed() {
+            return;
+        }
+        let mut state = self.lock();
+        state.closing.get_or_insert(Closing { leave, deadline, commit: None, told: false });
+        drop(state);
+        self.kick.notify_one();
     }
 }
 
-/// The code for what was refused because nobody may commit it any more.
-pub(crate) const UNASSIGNED: ErrorCode = ErrorCode::ILLEGAL_GENERATION;
+/// A name of a member that nobody else has (KIP-1082): a random UUID, as Kafka writes them.
+fn member_id(state: &mut State) -> Str {
+    let bits = (u128::from(state.roll()) << 64) | u128::from(state.roll());
+    Str::from(Uuid::from_bytes(bits.to_be_bytes()).to_string().as_str())
+}

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::batch::Position;
 use super::machine_core::{Lookup, LookupKind};
+use super::member::Subscription;
 use super::pump::BY_ID;
 use super::shared::{Link, Shared};
 use crate::cluster::Options;
@@ -38,16 +39,17 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     loop {
         changes.mark_unchanged();
         shared.look();
+        let now = clock::now();
+        errands.retain(|errand| !errand.is_finished());
+        errands.extend(shared.see_to_group(now));
         shared.pump();
-        if shared.is_closed() {
+        if shared.is_over(now) {
             break;
         }
-        let now = clock::now();
         if now >= want_at {
             want_at = now + WANT_EVERY;
             shared.cluster.want(shared.topics());
         }
-        errands.retain(|errand| !errand.is_finished());
         errands.extend(shared.errands(now));
         let due = shared.due().map_or(want_at, |due| due.min(want_at));
         wait(&shared, &mut changes, due).await;
@@ -79,19 +81,41 @@ impl Shared {
         if state.snapshot.version == snapshot.version {
             return;
         }
+        let now = clock::now();
         state.snapshot = Arc::clone(&snapshot);
-        state.core.handle_cluster(&snapshot, clock::now());
+        state.core.handle_cluster(&snapshot, now);
+        if let Some(group) = &mut state.group
+            && let Some(member) = &mut group.member
+        {
+            if matches!(group.subscription, Subscription::Matching(_)) {
+                member.handle_subscription(&group.subscription, &snapshot, now);
+            }
+            member.handle_cluster(&snapshot, now);
+        }
+    }
+
+    /// Whether nothing is left to be done.
+    fn is_over(&self, now: Instant) -> bool {
+        let state = self.lock();
+        state.has_left(now) || (self.is_closed() && state.closing.is_none())
     }
 
     fn topics(&self) -> BTreeSet<TopicKey> {
-        self.lock().core.parts().map(|part| TopicKey::Name(part.at.name().clone())).collect()
+        let state = self.lock();
+        let mut topics: BTreeSet<TopicKey> =
+            state.core.parts().map(|part| TopicKey::Name(part.at.name().clone())).collect();
+        if let Some(group) = &state.group {
+            topics.extend(group.subscription.resolve(&state.snapshot).into_iter().map(TopicKey::Name));
+            topics.extend(group.member.iter().flat_map(|member| member.wanted()));
+        }
+        topics
     }
 
     /// When something is due, which is then armed.
     fn due(&self) -> Option<Instant> {
         let mut state = self.lock();
         state.armed = state.core.poll_timeout();
-        state.armed
+        state.armed.into_iter().chain(state.group_due()).min()
     }
 
     /// What has to be waited for, each in a task of its own.
@@ -274,6 +298,8 @@ impl Drop for End<'_> {
         } else {
             Error::closed("the consumer was closed, or its runtime has ended")
         };
-        self.0.shut((!self.0.is_closed()).then_some(why));
+        let asked = self.0.is_closed() || self.0.lock().closing.is_some();
+        self.0.shut((!asked).then_some(why));
+        self.0.drop_waiters();
     }
 }

@@ -11,7 +11,7 @@ use super::TopicPartition;
 use super::assignors::{Assignor, ClusterView};
 use super::group::{Ask, Event, Leave, Membership, Response, Settings, machine_classic, machine_heartbeat};
 use super::machine_offsets::{CommitId, Offsets};
-use crate::cluster::metadata::Snapshot;
+use crate::cluster::metadata::{Snapshot, TopicKey};
 use crate::wire::Str;
 use crate::{ErrorCode, Result};
 
@@ -53,10 +53,15 @@ impl fmt::Debug for Subscription {
 }
 
 /// A member, by whichever protocol.
-#[derive(Debug)]
 pub(crate) enum Member {
     Classic(Box<machine_classic::Machine>),
     Heartbeat(Box<machine_heartbeat::Machine>),
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Member").field(&self.membership()).finish()
+    }
 }
 
 impl Member {
@@ -95,8 +100,7 @@ impl Member {
     }
 
     /// Topics that have to be known, by name or by id.
-    pub(crate) fn wanted(&self) -> Vec<crate::cluster::metadata::TopicKey> {
-        use crate::cluster::metadata::TopicKey;
+    pub(crate) fn wanted(&self) -> Vec<TopicKey> {
         match self {
             Self::Classic(machine) => machine.wanted_topics().into_iter().map(TopicKey::Name).collect(),
             Self::Heartbeat(machine) => machine.unresolved().into_iter().map(TopicKey::Id).collect(),
@@ -215,6 +219,8 @@ pub(crate) struct Closing {
 pub(crate) struct Group {
     pub(crate) settings: Settings,
     pub(crate) member: Option<Member>,
+    /// The one before, on its way out.
+    pub(crate) parting: Option<Member>,
     pub(crate) subscription: Subscription,
     pub(crate) offsets: Offsets,
     pub(crate) news: VecDeque<News>,

@@ -26,29 +26,40 @@
 pub mod assignors;
 mod batch;
 mod builder;
+mod commit;
 mod config;
+mod event;
 pub(crate) mod group;
+mod grouping;
 mod keeper;
 mod machine_core;
+mod machine_offsets;
 mod machine_session;
+mod member;
 mod pump;
 mod shared;
 mod spare;
 mod topic_partition;
 mod unpack;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 pub use batch::{Batch, BatchIter};
 pub use builder::Builder;
-pub use config::{Isolation, Reset};
+pub use commit::{Commit, Committed};
+pub use config::{GroupProtocol, Isolation, Reset};
+pub use event::{Event, Revocation};
+pub use group::Leave;
 use machine_core::{Sought, Start};
+use member::Subscription;
 use shared::Shared;
 pub use topic_partition::TopicPartition;
 
+use crate::cluster::metadata::TopicKey;
 use crate::net::clock;
+use crate::wire::Str;
 use crate::{Error, Result};
 
 /// Reads records. Dropping it ends it in the background.
@@ -70,44 +81,54 @@ impl Consumer {
     pub fn assign<T: Into<TopicPartition>>(&self, partitions: impl IntoIterator<Item = T>) -> Result<()> {
         self.shared.check_open()?;
         let mut wanted = BTreeMap::new();
+        let start = if self.shared.settings.group.is_some() { Start::Committed } else { Start::Policy };
         for at in partitions {
             let at: TopicPartition = at.into();
             if at.partition() < 0 || at.topic().is_empty() {
                 return Err(Error::invalid(format!("{at:?} is no partition")));
             }
-            wanted.insert(at, Start::Policy);
+            wanted.insert(at, start);
         }
+        self.shared.leave_subscription();
         self.shared.assign(wanted);
         Ok(())
     }
 
-    /// The next batch, of the partitions in turn. `None` once the consumer was closed.
-    ///
-    /// By coming back here the application says that it is done with all that it was given before.
-    ///
-    /// Cancel safe: no record is lost when the future is dropped.
+    /// Shares these topics with the other members of the group from now on, and no others. The group says which
+    /// partitions are this member's; they begin where the group has got to, or where [`reset`](Builder::reset) says if
+    /// it has never been there.
     ///
     /// # Errors
-    /// What concerns one partition names it; the others go on, and so does that one after a pause, where it met the
-    /// error: [corrupt](Error::is_corrupt) records, a position that is gone where the reset policy is
-    /// [`Reset::None`], a topic that is [refused](Error::code). What ends the consumer is told each time.
-    pub async fn next(&mut self) -> Result<Option<Batch>> {
-        self.shared.returned();
-        loop {
-            let news = self.shared.news.notified();
-            let mut news = std::pin::pin!(news);
-            news.as_mut().enable();
-            if let Some(error) = self.shared.lock().fatal.clone() {
-                return if error.is_closed() { Ok(None) } else { Err(error) };
-            }
-            if self.shared.is_closed() {
-                return Ok(None);
-            }
-            if let Some(batch) = self.shared.take(None)? {
-                return Ok(Some(batch));
-            }
-            news.await;
+    /// [Invalid](Error::is_invalid): no group is named, or a topic has no name. [Closed](Error::is_closed).
+    pub fn subscribe<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) -> Result<()> {
+        let topics: BTreeSet<Str> = topics.into_iter().map(|topic| Str::from(topic.as_ref())).collect();
+        if topics.iter().any(|topic| topic.is_empty()) {
+            return Err(Error::invalid("a topic without a name"));
         }
+        self.shared.cluster.want(topics.iter().cloned().map(TopicKey::Name));
+        self.shared.subscribe(Subscription::Topics(topics))
+    }
+
+    /// As [`subscribe`](Self::subscribe), with all topics whose names `matches` picks, those that come later too.
+    /// Kafka's own topics are left out.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    pub fn subscribe_matching(&self, matches: impl Fn(&str) -> bool + Send + Sync + 'static) -> Result<()> {
+        self.shared.cluster.want_all();
+        self.shared.subscribe(Subscription::Matching(Arc::new(matches)))
+    }
+
+    /// As [`subscribe`](Self::subscribe), with all topics whose names match the RE2J expression, as the broker finds
+    /// them (KIP-848).
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe), and if the group is not of [`GroupProtocol::Consumer`].
+    pub fn subscribe_expression(&self, expression: &str) -> Result<()> {
+        if self.shared.settings.protocol != GroupProtocol::Consumer {
+            return Err(Error::invalid("the classic protocol has no expressions that brokers match"));
+        }
+        self.shared.subscribe(Subscription::Expression(Str::from(expression)))
     }
 
     /// Reads on at this offset: what was fetched before is dropped.
@@ -203,7 +224,8 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.shared.shut(None);
+        let deadline = clock::now() + self.shared.settings.request_timeout;
+        self.shared.begin_close(Leave::Default, deadline);
     }
 }
 

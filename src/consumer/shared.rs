@@ -14,7 +14,9 @@ use tokio::sync::Notify;
 use super::TopicPartition;
 use super::batch::Batch;
 use super::config::Settings;
-use super::machine_core::{Core, Limits, Start};
+use super::machine_core::{Core, Limits, Start, State as PartState};
+use super::machine_offsets::Offsets;
+use super::member::{Closing, Group, Member, Subscription};
 use super::spare::Spares;
 use crate::cluster::Cluster;
 use crate::cluster::metadata::{Snapshot, TopicKey};
@@ -36,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) kick: Notify,
     /// Wakes the application.
     pub(crate) news: Notify,
+    /// Wakes who waits for the end.
+    pub(crate) ended: Notify,
     closed: AtomicBool,
     pub(crate) counters: Counters,
 }
@@ -79,6 +83,13 @@ pub(crate) struct State {
     pub(crate) fatal: Option<Error>,
     /// The number of the latest assignment.
     pub(crate) assignment: u64,
+    /// If it is in one, or commits for one.
+    pub(crate) group: Option<Group>,
+    /// It is to end.
+    pub(crate) closing: Option<Closing>,
+    /// There is something to be told.
+    pub(crate) has_news: bool,
+    dice: Dice,
 }
 
 impl Shared {
@@ -96,6 +107,21 @@ impl Shared {
             backoff: settings.backoff,
             rack: settings.rack.is_some(),
         };
+        let group = settings.group.clone().map(|group| Group {
+            offsets: Offsets::new(settings.backoff, false, dice.roll()),
+            settings: group,
+            member: None,
+            parting: None,
+            subscription: Subscription::None,
+            news: VecDeque::new(),
+            revoking: None,
+            left: false,
+            auto_commit: settings.auto_commit,
+            next_commit: None,
+            commits: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            waiting: 0,
+        });
         let state = State {
             core: Core::new(limits, dice.roll()),
             links: BTreeMap::new(),
@@ -109,6 +135,10 @@ impl Shared {
             armed: None,
             fatal: None,
             assignment: 0,
+            group,
+            closing: None,
+            has_news: false,
+            dice,
         };
         Arc::new(Self {
             lane: cluster.lane(),
@@ -119,6 +149,7 @@ impl Shared {
             spares: Arc::default(),
             kick: Notify::new(),
             news: Notify::new(),
+            ended: Notify::new(),
             closed: AtomicBool::new(false),
             counters: Counters::default(),
         })
@@ -153,6 +184,7 @@ impl Shared {
         };
         self.kick.notify_one();
         self.news.notify_one();
+        self.ended.notify_waiters();
         readers.iter().for_each(|reader| reader.notify_one());
     }
 
@@ -173,6 +205,11 @@ impl Shared {
             if let Some(key) = state.core.key(&at) {
                 state.core.look(key, &snapshot, now);
             }
+            // Where the group has got to, for those that begin now.
+            let lacks = state.core.find(&at).is_some_and(|part| part.state == PartState::Committed);
+            if let Some(group) = state.group.as_mut().filter(|_| lacks) {
+                group.offsets.handle_fetch(std::iter::once(at));
+            }
         }
         drop(state);
         self.cluster.want(topics);
@@ -182,10 +219,21 @@ impl Shared {
 
     /// The application has come back: what it was given is done.
     pub(crate) fn returned(&self) {
+        let now = clock::now();
         let mut state = self.lock();
+        let state = &mut *state;
         for at in std::mem::take(&mut state.given) {
             if let Some(part) = state.core.part_mut(&at) {
                 part.handle_return();
+            }
+        }
+        if let Some(group) = &mut state.group {
+            let due = group.next_commit.is_some_and(|at| at <= now);
+            if let Some(member) = &mut group.member {
+                member.handle_poll(now);
+            }
+            if due {
+                self.kick.notify_one();
             }
         }
     }
@@ -246,6 +294,15 @@ impl Shared {
 }
 
 impl State {
+    pub(crate) fn roll(&mut self) -> u64 {
+        self.dice.roll()
+    }
+
+    /// The member of the group, if it subscribes to anything.
+    pub(crate) fn member(&mut self) -> Option<&mut Member> {
+        self.group.as_mut()?.member.as_mut()
+    }
+
     /// A connection is of no use any more.
     pub(crate) fn lose(&mut self, broker: i32, place: u64) {
         if let Some(Link::Ready { place: now, .. }) = self.links.get(&broker)
@@ -254,5 +311,13 @@ impl State {
             self.links.remove(&broker);
             self.core.handle_place(broker, None);
         }
+    }
+}
+
+impl Shared {
+    /// Whoever waits for a commit waits no more: nothing will come of it.
+    pub(crate) fn drop_waiters(&self) {
+        let waiters = self.lock().group.as_mut().map(|group| std::mem::take(&mut group.commits));
+        drop(waiters);
     }
 }

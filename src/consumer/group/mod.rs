@@ -74,7 +74,8 @@ pub(crate) enum Event {
 
 /// What becomes of the membership when the consumer is closed (KIP-1092).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Leave {
+#[non_exhaustive]
+pub enum Leave {
     /// A static member stays, so that it may come back; any other leaves.
     #[default]
     Default,

@@ -207,7 +207,7 @@ impl Part {
 
     /// The application has come back: what it was given is done.
     pub(crate) fn handle_return(&mut self) {
-        if self.state.has_position() && !self.stopped {
+        if self.state.has_position() {
             self.done = Some(self.given);
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::{Core, Start, State};
+use crate::consumer::TopicPartition;
 use crate::consumer::batch::Position;
 use crate::consumer::config::Reset;
 use crate::consumer::machine_session::Key;
@@ -266,5 +267,14 @@ impl Core {
             Some(position) => self.go_to(key, position, now),
             None => self.apply_policy(key, "the group has committed nothing", now),
         }
+    }
+
+    /// The group does not tell where it has got to.
+    pub(crate) fn handle_committed_failed(&mut self, at: &TopicPartition, error: &Error, now: Instant) {
+        let Some(key) = self.key(at) else { return };
+        if let Some(part) = self.parts.get_mut(&key).filter(|part| part.state == State::Committed) {
+            part.error = Some(error.clone().within(format_args!("{at}")));
+        }
+        self.settle(key, now);
     }
 }
