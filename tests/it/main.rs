@@ -15,6 +15,8 @@ mod dispatch;
 mod drift;
 /// Faults on a real cluster under a stream of requests.
 mod faults;
+/// Members of groups on real brokers.
+mod groups;
 /// Kerberos against a real KDC.
 #[cfg(feature = "gssapi")]
 mod gssapi;
