@@ -120,7 +120,7 @@ impl Drop for Batch {
         } else {
             pieces.for_each(drop);
         }
-        self.spares.live.fetch_sub(self.weight(), Ordering::AcqRel);
+        self.spares.live.fetch_sub(self.weight(), Ordering::SeqCst);
         self.spares.released();
     }
 }

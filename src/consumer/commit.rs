@@ -166,8 +166,7 @@ impl Consumer {
         let group = shared.settings.group.as_ref().ok_or_else(no_group)?;
         let asked = partitions.into_iter().map(Into::into).collect();
         let request = machine_offsets::fetch_of(&group.group, &asked);
-        let versions = Some(0..=9);
-        let options = Options { versions, ..Options::default() };
+        let options = Options::default();
         let answer = match shared.cluster.request(request.clone(), &options).await {
             // Brokers before 2.5 cannot be asked to wait for transactions.
             Err(error) if error.is_unsupported() => {

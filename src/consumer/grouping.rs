@@ -35,6 +35,7 @@ impl Shared {
         loop {
             state.wait_for_application(now);
             state.commit_by_itself(now, self.settings.request_timeout);
+            state.name_topics(now);
             let mut busy = state.hear_member(self, &mut topics, now);
             busy |= state.hear_offsets(now);
             busy |= state.hand_over(now);
@@ -74,6 +75,16 @@ impl State {
             && let Some(member) = &mut group.member
         {
             member.handle_poll(now);
+        }
+    }
+
+    /// Tells a member the names of topics that it was given by id, where they are known already.
+    fn name_topics(&mut self, now: Instant) {
+        if let Some(group) = &mut self.group
+            && let Some(member @ Member::Heartbeat(_)) = &mut group.member
+            && !member.wanted().is_empty()
+        {
+            member.handle_cluster(&self.snapshot, now);
         }
     }
 
@@ -403,8 +414,6 @@ async fn ask_offsets(shared: Arc<Shared>, ticket: u64, ask: machine_offsets::Req
     let options = Options {
         once: true,
         deadline: Some(clock::now() + shared.settings.request_timeout),
-        // From there on topics go by their ids.
-        versions: Some(0..=9),
         ..Options::default()
     };
     let answer: Result<machine_offsets::Response> = match ask {

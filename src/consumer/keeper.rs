@@ -173,7 +173,9 @@ async fn connect(shared: Arc<Shared>, broker: i32) {
                 shared.shut(Some(error));
             }
             shared.cluster.stale();
-            shared.lock().links.remove(&broker);
+            let mut state = shared.lock();
+            state.links.remove(&broker);
+            state.core.handle_unreachable(broker, clock::now());
         }
     }
     shared.kick.notify_one();

@@ -79,6 +79,10 @@ pub(crate) struct Core {
     lookups: BTreeMap<u64, Vec<(Key, u64)>>,
     /// What is known of leaders was found wrong.
     stale: bool,
+    /// The broker that was fetched from last.
+    turn: i32,
+    /// Those that are known.
+    brokers: BTreeSet<i32>,
 }
 
 impl Core {
@@ -99,6 +103,8 @@ impl Core {
             reserved: 0,
             lookups: BTreeMap::new(),
             stale: false,
+            turn: -1,
+            brokers: BTreeSet::new(),
         }
     }
 
@@ -187,6 +193,7 @@ impl Core {
 
     /// What is known of the cluster now.
     pub(crate) fn handle_cluster(&mut self, snapshot: &Snapshot, now: Instant) {
+        self.brokers = snapshot.brokers().map(|broker| broker.id).collect();
         let keys: Vec<Key> = self.parts.keys().copied().collect();
         for key in keys {
             self.look(key, snapshot, now);
@@ -209,7 +216,10 @@ impl Core {
             Leader::Refused(code) => Some(code),
             _ => None,
         };
-        part.handle_leader(leader, id);
+        if part.handle_leader(leader, id) {
+            // Offsets of the one say nothing of the other.
+            return self.apply_policy(key, "its topic was made anew", now);
+        }
         self.settle(key, now);
     }
 
@@ -296,6 +306,9 @@ impl Core {
 
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        for node in self.nodes.values_mut() {
+            node.handle_timeout(now);
+        }
         while let Some((until, key)) = self.resting.first().copied()
             && until <= now
         {

@@ -104,7 +104,8 @@ impl Session {
             match (self.wanted.get(&key), self.known.get(&key)) {
                 (Some(wanted), known) if known != Some(wanted) => {
                     // A topic that was made anew under its name is another one to the broker.
-                    if let Some(known) = known.filter(|known| known.topic_id != wanted.topic_id) {
+                    // Where it goes by its name that is the same one, and forgetting it would undo this.
+                    if let Some(known) = known.filter(|known| by_id && known.topic_id != wanted.topic_id) {
                         plan.forgotten.push((known.topic.clone(), known.topic_id, known.partition));
                         self.ids.remove(&(known.topic_id, known.partition));
                     }
@@ -129,7 +130,7 @@ impl Session {
         let places = &self.places;
         plan.forgotten.retain(|(topic, id, partition)| {
             let again = places.get(&(topic.clone(), *partition)).and_then(|key| self.known.get(key));
-            again.is_none_or(|again| again.topic_id != *id)
+            again.is_none_or(|again| by_id && again.topic_id != *id)
         });
         plan
     }
@@ -177,3 +178,6 @@ impl Session {
         self.changed = self.wanted.keys().copied().collect();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,9 +58,13 @@ impl Shared {
             if self.is_closed() {
                 return any;
             }
-            let live = self.spares.live.load(Ordering::Acquire);
+            // Said before it is looked at, so that whoever frees memory meanwhile tells it.
+            self.spares.starved.store(true, Ordering::SeqCst);
+            let live = self.spares.live.load(Ordering::SeqCst);
             let Some(fetch) = state.core.poll_fetch(live, now, &mut starved) else {
-                self.spares.starved.store(starved, Ordering::Release);
+                if !starved {
+                    self.spares.starved.store(false, Ordering::SeqCst);
+                }
                 return any;
             };
             let prepared = self.prepare(&state, &fetch);

@@ -60,7 +60,7 @@ impl Spares {
 
     /// A batch was dropped.
     pub(crate) fn released(&self) {
-        if self.starved.swap(false, Ordering::AcqRel) {
+        if self.starved.swap(false, Ordering::SeqCst) {
             self.freed.notify_one();
         }
     }

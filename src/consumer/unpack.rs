@@ -246,6 +246,11 @@ impl Chunk {
         !self.broken && self.from.offset >= self.next.offset
     }
 
+    /// Whether it ends in what cannot be read, so that there is no knowing what comes behind it.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// In memory of its own, so that it does not keep what came beside it.
     pub(crate) fn detach(&mut self) {
         self.batches.detach();

@@ -1,15 +1,16 @@
 //! Fetching: the next request of a broker, within the memory that there is, and what its answer says of each partition.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::part::preferred_until;
-use super::{Core, State};
+use super::{Core, Part, State};
 use crate::consumer::batch::{Marks, Position};
 use crate::consumer::config::{Isolation, Reset};
-use crate::consumer::machine_session::{Key, Plan, Session};
+use crate::consumer::machine_session::{Key, Plan, Session, Spec};
 use crate::consumer::unpack::Chunk;
 use crate::wire::{Str, Uuid};
 use crate::{Error, ErrorCode};
@@ -19,6 +20,9 @@ const SHORT_WAIT: Duration = Duration::from_millis(2);
 
 /// What a partition may have in a fetch at most, however large its batches are.
 const PARTITION_LIMIT: usize = 256 << 20;
+
+/// The chunks of a partition that may wait in the memory that they came in, with all that came beside them.
+const CHUNKS_SHARED: usize = 4;
 
 /// One broker.
 #[derive(Debug, Default)]
@@ -42,6 +46,11 @@ struct Flight {
 }
 
 impl Node {
+    /// Time has passed.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.not_before.take_if(|at| *at <= now);
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         self.not_before.filter(|_| self.flight.is_none() && !self.session.is_idle())
     }
@@ -88,40 +97,82 @@ impl Core {
         }
     }
 
+    /// A broker cannot be reached: what was read from it as a follower is read from the leader.
+    pub(crate) fn handle_unreachable(&mut self, broker: i32, now: Instant) {
+        let followed = |part: &Part| part.read_from.is_some_and(|(id, _)| id == broker);
+        let keys: Vec<Key> =
+            self.parts.iter().filter(|(_, part)| followed(part)).map(|(key, _)| *key).collect();
+        for key in keys {
+            if let Some(part) = self.parts.get_mut(&key) {
+                part.read_from = None;
+            }
+            self.settle(key, now);
+        }
+    }
+
     /// The next request that is to be sent. `live` are the bytes that the application holds; `starved` is set when
     /// memory is what is lacking.
     pub(crate) fn poll_fetch(&mut self, live: usize, now: Instant, starved: &mut bool) -> Option<Fetch> {
-        let held = self.buffered + self.reserved + live;
-        let idle = self.buffered + self.reserved == 0;
         let limits = &self.limits;
         let most = limits.fetch_max.min((limits.memory / 4).max(limits.partition_max));
-        let room = limits.memory.saturating_sub(held);
-        let least = limits.partition_max.min(most);
-        let (broker, node) = self.nodes.iter_mut().find(|(_, node)| {
+        let (memory, least) = (limits.memory, limits.partition_max.min(most));
+        if memory.saturating_sub(self.buffered + self.reserved + live) < least {
+            self.make_room(now);
+        }
+        let room = memory.saturating_sub(self.buffered + self.reserved + live);
+        // With nothing to give and nothing on its way, something is fetched whatever is held.
+        let short = room < least && (self.reserved > 0 || self.has_something());
+        let may = |node: &Node| {
             node.flight.is_none()
                 && node.place.is_some()
                 && !node.session.is_idle()
                 && node.not_before.is_none_or(|at| at <= now)
-        })?;
-        // With nothing here and nothing on its way, something is fetched whatever the application holds.
-        if room < least && !idle {
+        };
+        // In turn, so that memory that is short does not always go to the same.
+        let after = (Bound::Excluded(self.turn), Bound::Unbounded);
+        let next = self.nodes.range(after).find(|(_, node)| may(node));
+        let broker = *next.or_else(|| self.nodes.iter().find(|(_, node)| may(node)))?.0;
+        if short {
             *starved = true;
             return None;
         }
         let max_bytes = room.clamp(least, most);
+        let node = self.nodes.get_mut(&broker)?;
         let (place, ids) = node.place?;
         node.not_before = None;
         let plan = node.session.begin(ids);
         // Whoever left is waited for a short while only, and longer the longer he takes.
         let wait = if node.full.is_empty() {
-            limits.max_wait
+            self.limits.max_wait
         } else {
-            SHORT_WAIT.saturating_mul(1 << node.empty.min(16)).min(limits.max_wait)
+            SHORT_WAIT.saturating_mul(1 << node.empty.min(16)).min(self.limits.max_wait)
         };
         self.tickets += 1;
         node.flight = Some(Flight { ticket: self.tickets, reserved: max_bytes });
         self.reserved += max_bytes;
-        Some(Fetch { ticket: self.tickets, broker: *broker, place, plan, max_bytes, wait })
+        self.turn = broker;
+        Some(Fetch { ticket: self.tickets, broker, place, plan, max_bytes, wait })
+    }
+
+    /// Whether something waits for the application, or it is about to give something back.
+    fn has_something(&self) -> bool {
+        let waits = |key: &Key| self.parts.get(key).is_some_and(|part| part.may_give() && !part.apart);
+        self.ready.iter().any(waits) || self.parts.values().any(|part| part.out)
+    }
+
+    /// Memory is short. If all that is here is of partitions that are paused, others would never get any: then
+    /// those give up what they have, and it is fetched again when they are resumed.
+    fn make_room(&mut self, now: Instant) {
+        if self.reserved > 0 || self.has_something() {
+            return;
+        }
+        let holds = |part: &Part| part.paused && !part.stopped && !part.chunks.is_empty();
+        let keys: Vec<Key> = self.parts.iter().filter(|(_, part)| holds(part)).map(|(key, _)| *key).collect();
+        for key in keys {
+            if let Some(given) = self.parts.get(&key).map(|part| part.given) {
+                self.go_to(key, given, now);
+            }
+        }
     }
 
     /// The request was answered: as a whole, and for each partition that has something to say.
@@ -157,17 +208,17 @@ impl Core {
         let brought = arrived.iter().any(|part| !part.records.is_empty());
         node.empty = if brought { 0 } else { node.empty.saturating_add(1) };
         let mut seen = BTreeSet::new();
-        let found: Vec<(Key, u64, Arrived)> = arrived
+        let found: Vec<(Key, Spec, Arrived)> = arrived
             .into_iter()
             .filter_map(|part| {
                 let (key, spec) = node.session.find(&part.topic, part.topic_id, part.partition)?;
                 // What comes twice or was not asked for is passed over.
-                seen.insert(key).then_some((key, spec.version, part))
+                seen.insert(key).then(|| (key, spec.clone(), part))
             })
             .collect();
         node.session.handle_answer(session_id);
-        for (key, version, part) in found {
-            self.handle_part(key, version, broker, part, now);
+        for (key, spec, part) in found {
+            self.handle_part(key, &spec, broker, part, now);
         }
     }
 
@@ -183,6 +234,7 @@ impl Core {
             node.failures = node.failures.saturating_add(1);
         }
         self.stale = true;
+        self.handle_unreachable(broker, now);
     }
 
     fn land(&mut self, broker: i32, ticket: u64) -> bool {
@@ -196,10 +248,12 @@ impl Core {
         }
     }
 
-    fn handle_part(&mut self, key: Key, version: u64, broker: i32, arrived: Arrived, now: Instant) {
+    fn handle_part(&mut self, key: Key, spec: &Spec, broker: i32, arrived: Arrived, now: Instant) {
         let Some(part) = self.parts.get_mut(&key) else { return };
-        // The application has gone elsewhere meanwhile.
-        if part.version != version || part.state != State::Fetching {
+        // The application has gone elsewhere meanwhile, or somebody else leads, who may not have this.
+        let now_led = part.leader.is_some_and(|(_, epoch)| epoch == spec.leader_epoch);
+        let current = part.version == spec.version && part.position.offset == spec.offset;
+        if !current || !now_led || part.home() != Some(broker) || part.state != State::Fetching {
             return;
         }
         if !arrived.code.is_none() {
@@ -209,40 +263,55 @@ impl Core {
         if let Some(diverging) = arrived.diverging {
             return self.handle_truncation(key, diverging, now);
         }
-        if arrived.preferred >= 0 && Some(arrived.preferred) != part.prefers().map(|(id, _)| id) {
-            if self.limits.rack && arrived.preferred != broker {
-                part.prefer(arrived.preferred, preferred_until(now, self.limits.max_age));
-                let until = preferred_until(now, self.limits.max_age);
-                self.resting.insert((until, key));
-            }
-            return self.settle(key, now);
+        let preferred = self.limits.rack
+            && arrived.preferred != broker
+            && part.read_from.is_none()
+            && self.brokers.contains(&arrived.preferred);
+        if preferred {
+            let until = preferred_until(now, self.limits.max_age);
+            part.prefer(arrived.preferred, until);
+            self.resting.insert((until, key));
         }
         if !arrived.records.is_empty() {
-            self.add_chunk(key, arrived);
-        } else if part.failures > 0 {
+            return self.add_chunk(key, arrived, now);
+        }
+        if arrived.preferred < 0 {
             part.failures = 0;
+        } else if !preferred {
+            // Sent to where nobody is, and given nothing.
+            return self.rest(key, now);
         }
         self.settle(key, now);
     }
 
-    fn add_chunk(&mut self, key: Key, arrived: Arrived) {
+    fn add_chunk(&mut self, key: Key, arrived: Arrived, now: Instant) {
         let limits = &self.limits;
         let Some(part) = self.parts.get_mut(&key) else { return };
         let aborted = (limits.isolation == Isolation::ReadCommitted).then_some(arrived.aborted);
         let check = limits.check_crcs;
         let (from, version) = (part.position, part.version);
-        let chunk = Chunk::new(arrived.records, from, part.marks, version, aborted, check);
+        let mut chunk = Chunk::new(arrived.records, from, part.marks, version, aborted, check);
         if chunk.is_done() {
             // Not one whole batch fits in what it may have.
             let had = part.grown.unwrap_or(limits.partition_max);
+            if had >= PARTITION_LIMIT {
+                let words = format!("{} at offset {}: a batch that never ends", part.at, from.offset);
+                part.error = Some(Error::corrupt(words));
+                return self.rest(key, now);
+            }
             part.grown = Some(had.saturating_mul(2).min(PARTITION_LIMIT));
-            return;
+            return self.settle(key, now);
+        }
+        // What will wait for long does not keep what came beside it.
+        if part.paused || part.chunks.len() >= CHUNKS_SHARED {
+            chunk.detach();
         }
         part.grown = None;
         part.position = chunk.next;
         part.buffered += chunk.size;
         self.buffered += chunk.size;
         part.chunks.push_back(chunk);
+        self.settle(key, now);
     }
 
     /// The broker does not give this partition.
@@ -255,7 +324,7 @@ impl Core {
             part.read_from = None;
             if code == ErrorCode::OFFSET_OUT_OF_RANGE {
                 part.check();
-                return self.settle(key, now);
+                return self.rest(key, now);
             }
         }
         match code {

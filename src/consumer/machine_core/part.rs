@@ -71,6 +71,11 @@ pub(crate) struct Part {
     pub(crate) apart: bool,
     /// The leader and its epoch.
     pub(super) leader: Option<(i32, i32)>,
+    /// Of the leaders that there were, the latest epoch; the position was held against that, or is being so. -1 if
+    /// against none.
+    pub(super) epoch: i32,
+    /// The question for the position that is to be answered.
+    pub(super) lookup: u64,
     /// Why there is none.
     pub(crate) refused: Option<ErrorCode>,
     /// A follower nearby (KIP-392), until when.
@@ -108,6 +113,8 @@ impl Part {
             stopped: false,
             apart: false,
             leader: None,
+            epoch: -1,
+            lookup: 0,
             refused: None,
             read_from: None,
             marks: Marks::UNKNOWN,
@@ -125,12 +132,13 @@ impl Part {
 
     /// The broker that it is read from.
     pub(super) fn home(&self) -> Option<i32> {
-        self.read_from.or(None).map(|(broker, _)| broker).or(self.leader.map(|(broker, _)| broker))
+        self.read_from.map(|(broker, _)| broker).or(self.leader.map(|(broker, _)| broker))
     }
 
     /// Whether it is to be fetched, if there is room.
     pub(super) fn is_active(&self) -> bool {
-        self.state == State::Fetching && !self.paused && !self.stopped
+        let broken = self.chunks.back().is_some_and(Chunk::is_broken);
+        self.state == State::Fetching && !self.paused && !self.stopped && !broken
     }
 
     /// Whether a leader is to be asked for its position.
@@ -158,28 +166,34 @@ impl Part {
         }
     }
 
-    /// Another leader may not have what was fetched from the one before.
-    pub(super) fn handle_leader(&mut self, leader: Option<(i32, i32)>, id: Uuid) {
-        if !id.is_zero() {
+    /// Another leader may not have what was fetched from the one before. Tells whether there is a position that is
+    /// of no use, because the topic was deleted and made anew.
+    pub(super) fn handle_leader(&mut self, leader: Option<(i32, i32)>, id: Uuid) -> bool {
+        let mut anew = false;
+        if !id.is_zero() && id != self.topic_id {
+            anew = !self.topic_id.is_zero() && self.state.has_position();
             self.topic_id = id;
+            self.epoch = -1;
         }
         let before = self.leader;
-        // Without a leader now, the epoch that was known still counts when there is one again.
-        let Some((_, epoch)) = leader else {
-            self.leader = None;
-            return;
-        };
         self.leader = leader;
-        let newer = before.is_some_and(|(_, before)| epoch > before);
-        if newer && self.state == State::Fetching {
-            self.check();
+        if before == leader {
+            return anew;
         }
-        if before.is_some_and(|before| Some(before) != leader) {
-            self.read_from = None;
-            if let State::Sought { asked, .. } | State::Check { asked } = &mut self.state {
-                *asked = false;
+        self.read_from = None;
+        if let State::Sought { asked, .. } | State::Check { asked } = &mut self.state {
+            *asked = false;
+        }
+        if let Some((_, epoch)) = leader
+            && epoch > self.epoch
+        {
+            // A time without a leader in between changes nothing about that.
+            self.epoch = epoch;
+            if self.state == State::Fetching && epoch > self.position.epoch {
+                self.check();
             }
         }
+        anew
     }
 
     /// The position is checked, if its epoch is known.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{Core, Start, State};
+use super::{Core, Part, Start, State};
 use crate::consumer::TopicPartition;
 use crate::consumer::batch::Position;
 use crate::consumer::config::Reset;
@@ -90,10 +90,11 @@ impl Core {
         let dropped = part.drop_chunks();
         self.buffered = self.buffered.saturating_sub(dropped);
         // What a leader of another epoch had may not be in this one's log.
-        if let Some(part) = self.parts.get_mut(&key)
-            && part.leader.is_some_and(|(_, epoch)| position.epoch >= 0 && epoch > position.epoch)
-        {
-            part.check();
+        if let Some(part) = self.parts.get_mut(&key) {
+            part.epoch = part.leader.map_or(-1, |(_, epoch)| epoch);
+            if part.epoch > position.epoch {
+                part.check();
+            }
         }
         self.settle(key, now);
     }
@@ -157,6 +158,7 @@ impl Core {
                 }
                 _ => continue,
             }
+            part.lookup = ticket;
             asked.push((key, part.version));
             self.settle(key, now);
         }
@@ -173,7 +175,9 @@ impl Core {
         now: Instant,
     ) {
         for (key, version) in self.lookups.remove(&ticket).unwrap_or_default() {
-            let Some(part) = self.parts.get(&key).filter(|part| part.version == version) else { continue };
+            // Whoever led before may say something else than who leads now.
+            let current = |part: &&Part| part.version == version && part.lookup == ticket;
+            let Some(part) = self.parts.get(&key).filter(current) else { continue };
             let state = part.state;
             match said.get(&(part.at.name().clone(), part.at.partition())) {
                 Some((code, position)) if code.is_none() => match state {
@@ -193,9 +197,8 @@ impl Core {
         let cannot = error.is_unsupported();
         self.stale |= !cannot;
         for (key, version) in self.lookups.remove(&ticket).unwrap_or_default() {
-            let Some(part) = self.parts.get_mut(&key).filter(|part| part.version == version) else {
-                continue;
-            };
+            let current = |part: &&mut Part| part.version == version && part.lookup == ticket;
+            let Some(part) = self.parts.get_mut(&key).filter(current) else { continue };
             match part.state {
                 State::Check { .. } if cannot => {
                     part.state = State::Fetching;
@@ -229,8 +232,8 @@ impl Core {
 
     fn checked(&mut self, key: Key, end: Position, now: Instant) {
         let Some(part) = self.parts.get_mut(&key) else { return };
-        part.failures = 0;
-        if end.offset >= part.position.offset {
+        // Who knows nothing of that epoch says -1; nothing is known to be lost then.
+        if end.offset >= part.position.offset || end.offset < 0 {
             part.state = State::Fetching;
             return self.settle(key, now);
         }
