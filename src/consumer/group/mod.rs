@@ -6,7 +6,7 @@
 //! be asked of the coordinator ([`Ask`]) and what has become of partitions ([`Event`]). The consumer's keeper
 //! sends the one and acts on the other.
 
-mod machine_classic;
+pub(crate) mod machine_classic;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
