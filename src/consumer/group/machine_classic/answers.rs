@@ -192,6 +192,10 @@ impl Machine {
         let error = || Error::broker_said(code, what);
         match code {
             ErrorCode::REBALANCE_IN_PROGRESS if is_join => {
+                // Whoever waits there is not given up, and a session begins when it is answered.
+                if let Some(heart) = &mut self.heart {
+                    heart.heard = now;
+                }
                 self.join_again("the group is rebalancing", true, now);
             }
             ErrorCode::REBALANCE_IN_PROGRESS => {

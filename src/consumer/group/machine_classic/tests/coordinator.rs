@@ -191,7 +191,13 @@ impl Coordinator {
     }
 
     fn prepare(&mut self, now: Instant) {
-        let syncs: Vec<Asker> = self.members.values_mut().filter_map(|known| known.sync.take()).collect();
+        let mut syncs = Vec::new();
+        for known in self.members.values_mut() {
+            if let Some(asker) = known.sync.take() {
+                known.expires = Some(now + known.session);
+                syncs.push(asker);
+            }
+        }
         for asker in syncs {
             self.refuse_sync(asker, ErrorCode::REBALANCE_IN_PROGRESS);
         }
@@ -305,7 +311,8 @@ impl Coordinator {
         self.answer(asker, Response::Sync(response));
     }
 
-    fn remove(&mut self, id: &Str, now: Instant) {
+    /// Whoever it is, by an administrator or because it is thought dead.
+    pub(super) fn remove(&mut self, id: &Str, now: Instant) {
         let Some(known) = self.members.remove(id) else { return };
         if let Some(asker) = known.join {
             self.refuse_join(asker, ErrorCode::UNKNOWN_MEMBER_ID, Str::new());

@@ -2,6 +2,7 @@
 
 mod coordinator;
 mod model;
+mod rows;
 
 use super::*;
 

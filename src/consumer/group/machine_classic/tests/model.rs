@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::coordinator::{Asker, Coordinator};
 use super::*;
-use crate::consumer::assignors::{CooperativeSticky, Range, Sticky};
+use crate::consumer::assignors::{CooperativeSticky, Range, Sticky, Subscription};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -57,6 +57,8 @@ struct World {
     counts: BTreeMap<&'static str, usize>,
     away_until: Instant,
     wrong: Vec<String>,
+    /// What happened last, for whoever looks for a defect.
+    trace: VecDeque<String>,
 }
 
 impl World {
@@ -80,6 +82,7 @@ impl World {
             counts: BTreeMap::from([("a", 3), ("b", 2)]),
             away_until: now,
             wrong: Vec::new(),
+            trace: VecDeque::new(),
         };
         for _ in 0..2 {
             world.come();
@@ -90,6 +93,14 @@ impl World {
     fn wrong(&mut self, what: String) {
         let at = self.now - self.start;
         self.wrong.push(format!("{at:?}: {what}"));
+    }
+
+    fn note(&mut self, what: String) {
+        let at = self.now - self.start;
+        self.trace.push_back(format!("{at:?}: {what}"));
+        if self.trace.len() > 60 {
+            self.trace.pop_front();
+        }
     }
 
     fn within(&mut self, most: Duration) -> Duration {
@@ -156,6 +167,7 @@ impl World {
                     }
                 }
                 Mail::Answer(asker, answer) => {
+                    self.note(format!("{} is answered {}", asker.0, brief_answer(&answer)));
                     if self.open.remove(&asker) && self.consumers[asker.0].alive {
                         let consumer = &mut self.consumers[asker.0];
                         consumer.serial.remove(&asker.1);
@@ -211,6 +223,7 @@ impl World {
         }
         while let Some(ask) = self.consumers[place].machine.poll_ask(self.now) {
             let asker = (place, ask.ticket);
+            self.note(format!("{place} asks {}", brief(&ask.request)));
             if matches!(ask.request, Request::Join(_) | Request::Sync(_)) {
                 if !self.consumers[place].serial.is_empty() {
                     self.wrong(format!("{place} sends a join or sync while one is in flight"));
@@ -232,6 +245,7 @@ impl World {
     fn hear(&mut self, place: usize, event: Event) {
         let slow = self.faults && self.weather == Weather::Storm && self.dice.below(10) == 0;
         let pause = self.within(if slow { 40 * SECOND } else { 8 * SECOND });
+        self.note(format!("{place} hears {event:?}"));
         let (now, consumer) = (self.now, &mut self.consumers[place]);
         let wrong = match event {
             Event::Assigned(partitions) => {
@@ -324,6 +338,9 @@ impl World {
                         ErrorCode::REBALANCE_IN_PROGRESS,
                     ];
                     let code = codes[self.dice.below(3)];
+                    if code == ErrorCode::UNKNOWN_MEMBER_ID {
+                        self.coordinator.remove(&membership.member, self.now);
+                    }
                     machine.handle_rejoin(&membership, code, self.now);
                 }
             }
@@ -378,6 +395,9 @@ impl World {
         if self.wrong.is_empty() {
             self.at_rest();
         }
+        if !self.wrong.is_empty() {
+            self.wrong.extend(self.trace);
+        }
         self.wrong
     }
 
@@ -408,6 +428,39 @@ impl World {
             }
         }
         wrong.into_iter().for_each(|wrong| self.wrong(wrong));
+    }
+}
+
+fn brief(request: &Request) -> String {
+    match request {
+        Request::Join(join) => {
+            let claims = join.protocols.first().and_then(|one| Subscription::from_bytes(&one.metadata).ok());
+            let claims = claims.map(|one| (one.topics, one.owned, one.generation));
+            format!("Join {:?} because {:?}: {claims:?}", join.member_id, join.reason)
+        }
+        Request::Sync(sync) => format!("Sync {} with {}", sync.generation_id, sync.assignments.len()),
+        Request::Leave(_) => "Leave".into(),
+        Request::Heartbeat(beat) => format!("Heartbeat {}", beat.generation_id),
+        Request::Consumer(_) => "Consumer".into(),
+    }
+}
+
+fn brief_answer(answer: &Result<Response>) -> String {
+    let code = |code| ErrorCode(code).to_string();
+    match answer {
+        Ok(Response::Join(join)) => format!(
+            "Join {} {:?} generation {} leader {:?} skip {}",
+            code(join.error_code),
+            join.member_id,
+            join.generation_id,
+            join.leader,
+            join.skip_assignment
+        ),
+        Ok(Response::Sync(sync)) => format!("Sync {}", code(sync.error_code)),
+        Ok(Response::Heartbeat(beat)) => format!("Heartbeat {}", code(beat.error_code)),
+        Ok(Response::Leave(leave)) => format!("Leave {}", code(leave.error_code)),
+        Ok(Response::Consumer(_)) => "Consumer".into(),
+        Err(error) => error.to_string(),
     }
 }
 
