@@ -473,3 +473,13 @@ fn kip_559_another_protocol_is_refused() {
     let inconsistent = ErrorCode::INCONSISTENT_GROUP_PROTOCOL;
     assert!(matches!(&bench.events()[..], [Event::Failed(error)] if error.code() == Some(inconsistent)));
 }
+
+#[test]
+fn an_assignment_of_before_makes_a_static_member_join_again() {
+    let (mut bench, ask) = Bench::at(Step::Syncing, Some("i"));
+    let of = vec![TopicPartitions::new("a", [0]), TopicPartitions::new("former", [0])];
+    let assignment = Assignment::of(of).to_bytes().expect("short");
+    bench.answer(&ask, Ok(Response::Sync(SyncGroupResponse { assignment, ..Default::default() })));
+    assert!(matches!(&bench.events()[..], [Event::Assigned(all)] if *all == partitions(&[0])));
+    assert_eq!(id_of(&bench.ask()), "m");
+}
