@@ -1,15 +1,15 @@
-//! A member of a consumer group of the classic protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup.
+//! A member of a consumer group of the classic protocol: `JoinGroup`, `SyncGroup`, Heartbeat, `LeaveGroup`.
 //!
 //! After every input the driver takes from [`Machine::poll_ask`] until there is nothing more, which is also what
 //! makes time pass, then from [`Machine::poll_event`], and sleeps until [`Machine::poll_timeout`]. Each [`Ask`] is
 //! ended by one [`Machine::handle_answer`]. A `LeaveGroup` may be asked while a `JoinGroup` is in flight: brokers
 //! answer a connection's requests in their order, so it is to go by another connection.
 //!
-//! Idle -> [Preparing] -> ToJoin -> Joining -> [Leading] -> ToSync -> Syncing -> Stable, and from Stable back to
-//! Preparing or ToJoin whenever the group or the subscription changes; every failure leads back to ToJoin, after a
+//! Idle -> [Preparing] -> `ToJoin` -> Joining -> [Leading] -> `ToSync` -> Syncing -> Stable, and from Stable back to
+//! Preparing or `ToJoin` whenever the group or the subscription changes; every failure leads back to `ToJoin`, after a
 //! pause. Preparing is where the application hands over what must be given up before the member joins again.
 //! Whoever does not come back in time leaves: Leaving -> Away, and joins again once it does. Closing goes through
-//! Parting, where the application hands over, and Leaving to Left. Failed is the end. No second JoinGroup or SyncGroup
+//! Parting, where the application hands over, and Leaving to Left. Failed is the end. No second `JoinGroup` or `SyncGroup`
 //! is sent while one is in flight, even if its answer is not wanted any more (G09).
 //!
 //! The files: `answers` reads what the coordinator says, `joining` writes requests and leads, `owning` keeps which

@@ -130,7 +130,6 @@ impl Machine {
 
     fn synced(&mut self, assignment: &Assignment, now: Instant) {
         self.state = State::Stable;
-        self.failures = 0;
         if let Some(heart) = &mut self.heart {
             heart.heard = now;
             heart.due = now + self.settings.heartbeat_interval;
@@ -141,8 +140,12 @@ impl Machine {
             }
             self.received.insert(*place, (assignment.partitions.clone(), generation));
         }
-        self.take(&assignment.partitions, now);
-        self.rejoin_if_out_of_date(now);
+        if self.take(&assignment.partitions, now) {
+            self.failures = 0;
+            self.rejoin_if_out_of_date(now);
+        } else {
+            self.join_again("the assignment does not match the subscription", true, now);
+        }
     }
 
     /// A join or a sync got no good answer. Whether it happened or not: the same id joins again (G07).
@@ -192,6 +195,10 @@ impl Machine {
         let error = || Error::broker_said(code, what);
         match code {
             ErrorCode::REBALANCE_IN_PROGRESS if is_join => {
+                // Whoever waits there is not given up, and a session begins when it is answered.
+                if let Some(heart) = &mut self.heart {
+                    heart.heard = now;
+                }
                 self.join_again("the group is rebalancing", true, now);
             }
             ErrorCode::REBALANCE_IN_PROGRESS => {

@@ -11,7 +11,7 @@ pub(super) struct Leaving {
     pub(super) in_flight: Option<u64>,
     not_before: Instant,
     failures: u32,
-    /// When the coordinator has given us up anyway.
+    /// When the coordinator has given us up anyway; of closing its caller says how long it may take.
     until: Option<Instant>,
     /// The application has come back meanwhile.
     pub(super) back: bool,
@@ -43,8 +43,9 @@ impl Machine {
             return;
         }
         self.close = Some(leave);
-        match self.state {
-            State::Leaving(_) => {}
+        match &mut self.state {
+            // It goes on until it is done; whoever closes bounds it.
+            State::Leaving(leaving) => leaving.until = None,
             State::Idle | State::Away | State::Left => self.left(),
             _ => {
                 let owned = std::mem::take(&mut self.owned);
@@ -88,7 +89,7 @@ impl Machine {
         self.generation = None;
         self.led = None;
         self.heart = None;
-        let until = waits_for.is_none().then(|| now + self.settings.session_timeout);
+        let until = self.leaves_until(now).filter(|_| waits_for.is_none());
         self.state = State::Leaving(Leaving {
             waits_for,
             in_flight: None,
@@ -101,6 +102,10 @@ impl Machine {
         if !self.says_goodbye() || (waits_for.is_none() && self.has_nothing_to_leave()) {
             self.left();
         }
+    }
+
+    fn leaves_until(&self, now: Instant) -> Option<Instant> {
+        self.close.is_none().then(|| now + self.settings.session_timeout)
     }
 
     fn says_goodbye(&self) -> bool {
@@ -142,9 +147,10 @@ impl Machine {
 
     /// The join that was in flight when the leaving began was answered; the member's id is known if it ever will be.
     pub(super) fn leave_what_was_joined(&mut self, now: Instant) {
+        let until = self.leaves_until(now);
         if let State::Leaving(leaving) = &mut self.state {
             leaving.waits_for = None;
-            leaving.until = Some(now + self.settings.session_timeout);
+            leaving.until = until;
             leaving.not_before = now;
         }
         if !self.says_goodbye() || self.has_nothing_to_leave() {

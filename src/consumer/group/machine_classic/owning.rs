@@ -121,16 +121,14 @@ impl Machine {
         self.topics.as_ref().is_some_and(|topics| topics.contains(topic))
     }
 
-    /// Takes what the leader gave, in a group that is stable with it.
-    pub(super) fn take(&mut self, assigned: &[TopicPartitions], now: Instant) {
+    /// Takes what the leader gave, in a group that is stable with it. Whether all of it was subscribed to in the
+    /// join: a static member that comes back with another subscription is given what it had before (KIP-345).
+    pub(super) fn take(&mut self, assigned: &[TopicPartitions], now: Instant) -> bool {
         let all: BTreeSet<TopicPartition> = assigned
             .iter()
             .flat_map(|of| of.partitions.iter().map(|number| TopicPartition::new(&*of.topic, *number)))
             .collect();
-        if let Some(foreign) = all.iter().find(|one| !self.joined_topics.contains(one.name())) {
-            let what = format!("the group's leader gave {foreign}, which was not subscribed to");
-            self.events.push_back(Event::Troubled(Error::malformed(what)));
-        }
+        let fits = all.iter().all(|one| self.joined_topics.contains(one.name()));
         // What is not wanted any more is not taken: the next join says so.
         let ours: BTreeSet<TopicPartition> = all
             .into_iter()
@@ -141,5 +139,6 @@ impl Machine {
         let added: BTreeSet<TopicPartition> = ours.difference(&self.owned).cloned().collect();
         self.owned.extend(added.iter().cloned());
         self.events.push_back(Event::Assigned(added));
+        fits
     }
 }

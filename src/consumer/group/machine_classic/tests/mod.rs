@@ -1,5 +1,9 @@
 //! The member by itself, row by row, and against a model of a coordinator.
 
+mod coordinator;
+mod model;
+mod rows;
+
 use super::*;
 
 /// Defects that the model must catch.
@@ -17,4 +21,17 @@ pub(super) enum Planted {
     LosesSilently,
     /// Goes on with what the coordinator took away (G02).
     KeepsWhatIsLost,
+}
+
+fn settings(instance: Option<Str>) -> Settings {
+    Settings {
+        group: Str::from("g"),
+        instance,
+        rack: None,
+        session_timeout: Duration::from_secs(10),
+        heartbeat_interval: Duration::from_secs(3),
+        max_poll_interval: Duration::from_secs(30),
+        remote_assignor: None,
+        backoff: crate::cluster::Backoff::default(),
+    }
 }
