@@ -528,4 +528,3 @@ impl Machine {
         self.not_before = Some(now + self.settings.backoff.after(self.failures, &mut self.dice));
     }
 }
-
