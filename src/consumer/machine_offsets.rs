@@ -31,6 +31,7 @@ mod fetches;
 
 use commits::Commits;
 use fetches::Fetches;
+#[allow(unused_imports, reason = "for the keeper, with brokers before 3.0")]
 pub(crate) use fetches::before_batching;
 
 /// How long to wait for another epoch after a refusal that said ours is old. The group's machine has one in a
@@ -273,3 +274,6 @@ fn shuts_out(code: ErrorCode) -> bool {
         ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::FENCED_INSTANCE_ID
     )
 }
+
+#[cfg(test)]
+mod tests;
