@@ -165,7 +165,7 @@ impl Consumer {
         shared.check_open()?;
         let group = shared.settings.group.as_ref().ok_or_else(no_group)?;
         let asked = partitions.into_iter().map(Into::into).collect();
-        let request = machine_offsets::fetch_of(&group.group, &asked);
+        let request = machine_offsets::question(&group.group, &asked);
         let options = Options::default();
         let answer = match shared.cluster.request(request.clone(), &options).await {
             // Brokers before 2.5 cannot be asked to wait for transactions.
@@ -175,14 +175,11 @@ impl Consumer {
             }
             answer => answer,
         };
-        let mut found = BTreeMap::new();
-        for (at, said) in machine_offsets::said(answer?, &asked)? {
-            if let Some(CommitOffset { offset, leader_epoch, metadata }) = said? {
-                let metadata = metadata.to_string();
-                found.insert(at, Committed { offset, leader_epoch, metadata });
-            }
-        }
-        Ok(found)
+        let told = machine_offsets::told(answer?, &group.group, &asked)?.into_iter();
+        let named = told.map(|(at, CommitOffset { offset, leader_epoch, metadata })| {
+            (at, Committed { offset, leader_epoch, metadata: metadata.to_string() })
+        });
+        Ok(named.collect())
     }
 
     /// Who commits, for [`Transaction::send_offsets`](crate::Transaction::send_offsets): a transaction whose
@@ -213,13 +210,16 @@ impl Shared {
         if let Err(error) = self.check_open() {
             return Commit(State::Failed(Some(error)));
         }
-        let deadline = clock::now() + self.settings.request_timeout.saturating_mul(2);
+        let now = clock::now();
+        let deadline = now + self.settings.request_timeout.saturating_mul(2);
+        let origin = machine_offsets::Origin::Explicit;
         let mut state = self.lock();
+        let latest = state.assignment;
         let Some(group) = &mut state.group else { return Commit(State::Failed(Some(no_group()))) };
         for (at, offset) in &offsets {
             group.committed.insert(at.clone(), offset.offset);
         }
-        let id = group.offsets.handle_commit(offsets, assignment, deadline);
+        let id = group.offsets.handle_commit(offsets, assignment.unwrap_or(latest), origin, deadline, now);
         let (tell, end) = oneshot::channel();
         group.commits.insert(id, tell);
         drop(state);

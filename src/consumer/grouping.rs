@@ -125,8 +125,7 @@ impl State {
         for at in &partitions {
             group.committed.remove(at);
         }
-        group.offsets.handle_assigned(partitions.iter().cloned(), assignment);
-        group.offsets.handle_fetch(partitions.iter().cloned());
+        group.offsets.handle_fetch(partitions.clone(), now);
         group.news.push_back(News::Assigned(partitions));
     }
 
@@ -146,8 +145,9 @@ impl State {
             self.core.unassign(at);
             self.given.remove(at);
         }
+        let assignment = self.assignment;
         let Some(group) = &mut self.group else { return };
-        group.offsets.handle_unassigned(partitions.iter().cloned());
+        group.offsets.handle_unassigned(&partitions, assignment);
         if group.revoking.as_ref().is_some_and(|revoking| !revoking.partitions.is_disjoint(&partitions)) {
             group.revoking = None;
         }
@@ -184,7 +184,14 @@ impl State {
             let Some(event) = group.offsets.poll_event() else { return any };
             any = true;
             match event {
-                machine_offsets::Event::Committed { id, result } => {
+                machine_offsets::Event::Committed { id, results } => {
+                    let failed = results.into_iter().find_map(|(at, result)| {
+                        result.err().map(|error| (at.clone(), error.within(format_args!("committing {at}"))))
+                    });
+                    if let Some((at, _)) = &failed {
+                        group.committed.remove(at);
+                    }
+                    let result = failed.map_or(Ok(()), |(_, error)| Err(error));
                     if let Some(waiter) = group.commits.remove(&id) {
                         drop(waiter.send(result));
                     }
@@ -211,9 +218,11 @@ impl State {
                         self.core.handle_committed_failed(&at, &error, now);
                     }
                 }
-                machine_offsets::Event::Rejoin { membership, code } => {
-                    if let Some(member) = &mut group.member {
-                        member.handle_rejoin(&membership, code, now);
+                machine_offsets::Event::Rejoin(code) => {
+                    if let Some(member) = &mut group.member
+                        && let Some(membership) = &group.asked_as
+                    {
+                        member.handle_rejoin(membership, code, now);
                     }
                 }
             }
@@ -230,7 +239,7 @@ impl State {
             }
             let deadline = revoking.deadline;
             let partitions = revoking.partitions.clone();
-            let commit = self.commit_done(|at| partitions.contains(at), deadline);
+            let commit = self.commit_done(|at| partitions.contains(at), deadline, now);
             if let Some(group) = &mut self.group
                 && let Some(revoking) = &mut group.revoking
             {
@@ -240,7 +249,7 @@ impl State {
             return true;
         }
         let Some(revoking) = group.revoking.take() else { return false };
-        group.offsets.handle_unassigned(revoking.partitions.iter().cloned());
+        group.offsets.handle_unassigned(&revoking.partitions, self.assignment);
         if let Some(member) = &mut group.member {
             member.handle_revoked(now);
         }
@@ -256,6 +265,7 @@ impl State {
         &mut self,
         of: impl Fn(&TopicPartition) -> bool,
         deadline: Instant,
+        now: Instant,
     ) -> Option<machine_offsets::CommitId> {
         let group = self.group.as_mut()?;
         let done = self.core.parts().filter(|part| of(&part.at)).filter_map(|part| {
@@ -272,7 +282,8 @@ impl State {
             return None;
         }
         group.committed.extend(offsets.iter().map(|(at, offset)| (at.clone(), offset.offset)));
-        Some(group.offsets.handle_commit(offsets, None, deadline))
+        let origin = machine_offsets::Origin::Automatic;
+        Some(group.offsets.handle_commit(offsets, self.assignment, origin, deadline, now))
     }
 
     fn commit_by_itself(&mut self, now: Instant, patience: std::time::Duration) {
@@ -282,7 +293,7 @@ impl State {
             return;
         }
         group.next_commit = Some(now + every);
-        self.commit_done(|_| true, now + patience);
+        self.commit_done(|_| true, now + patience, now);
     }
 
     /// Commits, leaves, ends.
@@ -291,7 +302,7 @@ impl State {
         let automatic = self.group.as_ref().is_some_and(|group| group.auto_commit.is_some());
         let over = now >= closing.deadline;
         if !closing.told && closing.commit.is_none() && automatic && !over {
-            let commit = self.commit_done(|_| true, closing.deadline);
+            let commit = self.commit_done(|_| true, closing.deadline, now);
             if commit.is_some() {
                 self.closing = Some(Closing { commit, ..closing });
                 return;
@@ -343,7 +354,7 @@ impl State {
     fn offsets_ask(&mut self, now: Instant) -> Option<(u64, machine_offsets::Request)> {
         let group = self.group.as_mut()?;
         let membership: Option<Membership> = match &group.member {
-            Some(member) => Some(member.membership()?),
+            Some(member) => member.membership(),
             // Nobody assigns partitions to it but itself.
             None => Some(Membership {
                 group: group.settings.group.clone(),
@@ -352,13 +363,15 @@ impl State {
                 generation: -1,
             }),
         };
-        group.offsets.poll_ask(now, membership.as_ref())
+        let ask = group.offsets.poll_ask(now, membership.as_ref())?;
+        group.asked_as = membership;
+        Some((ask.ticket, ask.request))
     }
 
     /// Whether nothing is left to be done for the group.
     pub(crate) fn has_left(&self, now: Instant) -> bool {
         let Some(closing) = self.closing else { return false };
-        let left = self.group.as_ref().is_none_or(|group| group.left && group.offsets.is_idle());
+        let left = self.group.as_ref().is_none_or(|group| group.left && !group.offsets.is_committing());
         now >= closing.deadline || (closing.told && left)
     }
 
@@ -462,7 +475,6 @@ impl Shared {
                 state.core.unassign(at);
             }
         }
-        group.offsets.set_strict(true);
         group.subscription = wanted;
         group.next_commit = group.auto_commit.map(|every| now + every);
         let member = group.member.get_or_insert_with(|| match settings.protocol {
@@ -485,7 +497,6 @@ impl Shared {
         let mut state = self.lock();
         if let Some(group) = &mut state.group {
             group.next_commit = group.auto_commit.map(|every| now + every);
-            group.offsets.set_strict(false);
             group.subscription = Subscription::None;
             if let Some(mut member) = group.member.take() {
                 member.handle_close(super::group::Leave::Default, now);

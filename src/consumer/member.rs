@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::TopicPartition;
 use super::assignors::{Assignor, ClusterView};
 use super::group::{Ask, Event, Leave, Membership, Response, Settings, machine_classic, machine_heartbeat};
-use super::machine_offsets::{CommitId, Offsets};
+use super::machine_offsets::{self, CommitId};
 use crate::cluster::metadata::{Snapshot, TopicKey};
 use crate::wire::Str;
 use crate::{ErrorCode, Result};
@@ -222,7 +222,9 @@ pub(crate) struct Group {
     /// The one before, on its way out.
     pub(crate) parting: Option<Member>,
     pub(crate) subscription: Subscription,
-    pub(crate) offsets: Offsets,
+    pub(crate) offsets: machine_offsets::Machine,
+    /// As whom its requests were last made.
+    pub(crate) asked_as: Option<Membership>,
     pub(crate) news: VecDeque<News>,
     pub(crate) revoking: Option<Revoking>,
     pub(crate) left: bool,

@@ -15,7 +15,7 @@ use super::TopicPartition;
 use super::batch::Batch;
 use super::config::Settings;
 use super::machine_core::{Core, Limits, Start, State as PartState};
-use super::machine_offsets::Offsets;
+use super::machine_offsets;
 use super::member::{Closing, Group, Member, Subscription};
 use super::spare::Spares;
 use crate::cluster::Cluster;
@@ -108,7 +108,8 @@ impl Shared {
             rack: settings.rack.is_some(),
         };
         let group = settings.group.clone().map(|group| Group {
-            offsets: Offsets::new(settings.backoff, false, dice.roll()),
+            offsets: machine_offsets::Machine::new(settings.backoff, dice.roll()),
+            asked_as: None,
             settings: group,
             member: None,
             parting: None,
@@ -208,7 +209,7 @@ impl Shared {
             // Where the group has got to, for those that begin now.
             let lacks = state.core.find(&at).is_some_and(|part| part.state == PartState::Committed);
             if let Some(group) = state.group.as_mut().filter(|_| lacks) {
-                group.offsets.handle_fetch(std::iter::once(at));
+                group.offsets.handle_fetch(BTreeSet::from([at]), now);
             }
         }
         drop(state);

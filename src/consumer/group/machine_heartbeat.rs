@@ -528,3 +528,6 @@ impl Machine {
         self.not_before = Some(now + self.settings.backoff.after(self.failures, &mut self.dice));
     }
 }
+
+#[cfg(test)]
+mod tests;
