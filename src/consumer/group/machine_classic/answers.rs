@@ -1,7 +1,7 @@
 //! What the coordinator's answers mean, as Java's `AbstractCoordinator` reads them: which code takes the id or the
 //! generation away, which is tried again, and which is the end.
 
-use super::*;
+use super::{Error, ErrorCode, Event, Heart, Instant, Machine, PROTOCOL_TYPE, Response, Result, State, Str};
 use crate::consumer::assignors::Assignment;
 use crate::messages::heartbeat::HeartbeatResponse;
 use crate::messages::join_group::JoinGroupResponse;
@@ -62,7 +62,7 @@ impl Machine {
             ErrorCode::MEMBER_ID_REQUIRED if !response.member_id.is_empty() => {
                 self.member = response.member_id;
                 #[cfg(test)]
-                if self.planted == tests::Planted::ForgetsId {
+                if self.planted == super::tests::Planted::ForgetsId {
                     self.member = Str::new();
                 }
                 self.join_again("a member id was required", true, now);
@@ -164,9 +164,10 @@ impl Machine {
             Ok(Response::Heartbeat(HeartbeatResponse { error_code, .. })) => ErrorCode(error_code),
             other => {
                 let error = unexpected(other);
-                match passes(&error) {
-                    true => self.beat_again(now),
-                    false => self.fail(error),
+                if passes(&error) {
+                    self.beat_again(now);
+                } else {
+                    self.fail(error);
                 }
                 return;
             }
@@ -212,9 +213,10 @@ impl Machine {
                     self.member = Str::new();
                 }
                 self.lose(error());
-                match is_join {
-                    true => self.join_again("the coordinator did not know the member", true, now),
-                    false => self.after_loss("the coordinator did not know the member", now),
+                if is_join {
+                    self.join_again("the coordinator did not know the member", true, now);
+                } else {
+                    self.after_loss("the coordinator did not know the member", now);
                 }
             }
             _ if is_join => self.join_failed(&error(), now),

@@ -1,6 +1,10 @@
 //! The way into a generation: what is asked, and what the leader does between the join and the sync.
 
-use super::*;
+use super::{
+    Arc, Ask, Assignor, BTreeMap, BTreeSet, Bytes, Duration, Error, Event, Heart, Instant, JOIN_LONGER,
+    LEADER_WAITS, Led, Machine, Member, PROTOCOL_TYPE, Rebalance, Request, Result, State, Str,
+    TopicPartition, TopicPartitions, millis,
+};
 use crate::consumer::assignors::{Assignment, Received, Subscription, lead, topics_of};
 use crate::messages::heartbeat::HeartbeatRequest;
 use crate::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponseMember};
@@ -19,13 +23,14 @@ impl Machine {
         };
         self.revoke(given_up, now);
         #[cfg(test)]
-        if self.planted == tests::Planted::JoinsBeforeHandingOver {
+        if self.planted == super::tests::Planted::JoinsBeforeHandingOver {
             self.state = State::ToJoin { not_before };
             return;
         }
-        self.state = match self.must_hand_over() {
-            true => State::Preparing { not_before },
-            false => State::ToJoin { not_before },
+        self.state = if self.must_hand_over() {
+            State::Preparing { not_before }
+        } else {
+            State::ToJoin { not_before }
         };
     }
 

@@ -1,7 +1,7 @@
 //! Leaving: because the consumer is closed, or because its application does not come back. Whoever is known to the
 //! coordinator says goodbye, or the group would wait for its session to time out (G11).
 
-use super::*;
+use super::{Ask, BTreeSet, Duration, Error, Event, Instant, Leave, Machine, Request, State, Str};
 use crate::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
 
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl Machine {
 
     fn says_goodbye(&self) -> bool {
         #[cfg(test)]
-        if self.planted == tests::Planted::LeavesSilently {
+        if self.planted == super::tests::Planted::LeavesSilently {
             return false;
         }
         match self.close.unwrap_or_default() {

@@ -1,6 +1,8 @@
 //! Which partitions are ours. Each that was told as assigned is told once as revoked or as lost.
 
-use super::*;
+use super::{
+    BTreeSet, Error, Event, Instant, Machine, Rebalance, State, Str, TopicPartition, TopicPartitions,
+};
 
 /// Partitions that the application was told to give up.
 #[derive(Debug)]
@@ -73,12 +75,12 @@ impl Machine {
         self.heart = None;
         self.handing.clear();
         #[cfg(test)]
-        if self.planted == tests::Planted::KeepsWhatIsLost {
+        if self.planted == super::tests::Planted::KeepsWhatIsLost {
             return;
         }
         let partitions = std::mem::take(&mut self.owned);
         #[cfg(test)]
-        if self.planted == tests::Planted::LosesSilently {
+        if self.planted == super::tests::Planted::LosesSilently {
             return;
         }
         if !partitions.is_empty() {
@@ -100,7 +102,7 @@ impl Machine {
     /// What the coordinator is to believe that we have: what is being handed over is still ours.
     pub(super) fn claimed(&self) -> BTreeSet<TopicPartition> {
         #[cfg(test)]
-        if self.planted == tests::Planted::ForgetsHanding {
+        if self.planted == super::tests::Planted::ForgetsHanding {
             return self.owned.clone();
         }
         let handing = self.handing.iter().flat_map(|handing| handing.partitions.iter());

@@ -118,8 +118,8 @@ impl Coordinator {
         self.answers.push((asker, response));
     }
 
-    fn refuse_join(&mut self, asker: Asker, code: ErrorCode, id: Str) {
-        let response = JoinGroupResponse { error_code: code.0, member_id: id, ..Default::default() };
+    fn refuse_join(&mut self, asker: Asker, code: ErrorCode, id: &Str) {
+        let response = JoinGroupResponse { error_code: code.0, member_id: id.clone(), ..Default::default() };
         self.answer(asker, Response::Join(response));
     }
 
@@ -138,14 +138,14 @@ impl Coordinator {
                 .iter()
                 .find(|(_, known)| known.instance.is_some() && known.instance == request.group_instance_id);
             if let Some(before) = before.map(|(id, _)| id.clone()) {
-                return self.replace(asker, &before, id, request, now);
+                return self.replace(asker, &before, &id, request, now);
             }
             if request.group_instance_id.is_none() {
                 self.pending.insert(id.clone());
-                return self.refuse_join(asker, ErrorCode::MEMBER_ID_REQUIRED, id);
+                return self.refuse_join(asker, ErrorCode::MEMBER_ID_REQUIRED, &id);
             }
         } else if !self.members.contains_key(&id) && !self.pending.contains(&id) {
-            return self.refuse_join(asker, ErrorCode::UNKNOWN_MEMBER_ID, id);
+            return self.refuse_join(asker, ErrorCode::UNKNOWN_MEMBER_ID, &id);
         }
         self.pending.remove(&id);
         let protocols: Vec<(Str, Bytes)> =
@@ -173,7 +173,7 @@ impl Coordinator {
     }
 
     /// A static member that has forgotten its id takes its former place.
-    fn replace(&mut self, asker: Asker, before: &Str, id: Str, request: &JoinGroupRequest, now: Instant) {
+    fn replace(&mut self, asker: Asker, before: &Str, id: &Str, request: &JoinGroupRequest, now: Instant) {
         let mut known = self.members.remove(before).expect("it was found");
         known.join = Some(asker);
         known.sync = None;
@@ -184,7 +184,7 @@ impl Coordinator {
             self.leader = id.clone();
         }
         match self.group {
-            Group::Stable => self.tell_joined(&id, true, now),
+            Group::Stable => self.tell_joined(id, true, now),
             Group::Preparing { .. } => self.complete_if_all(now),
             _ => self.prepare(now),
         }
@@ -315,7 +315,7 @@ impl Coordinator {
     pub(super) fn remove(&mut self, id: &Str, now: Instant) {
         let Some(known) = self.members.remove(id) else { return };
         if let Some(asker) = known.join {
-            self.refuse_join(asker, ErrorCode::UNKNOWN_MEMBER_ID, Str::new());
+            self.refuse_join(asker, ErrorCode::UNKNOWN_MEMBER_ID, &Str::new());
         }
         if let Some(asker) = known.sync {
             self.refuse_sync(asker, ErrorCode::UNKNOWN_MEMBER_ID);
@@ -356,7 +356,7 @@ impl Coordinator {
             let known = self.members.get_mut(&id).expect("listed");
             let (join, sync) = (known.join.take(), known.sync.take());
             if let Some(asker) = join {
-                self.refuse_join(asker, ErrorCode::NOT_COORDINATOR, Str::new());
+                self.refuse_join(asker, ErrorCode::NOT_COORDINATOR, &Str::new());
             }
             if let Some(asker) = sync {
                 self.refuse_sync(asker, ErrorCode::NOT_COORDINATOR);

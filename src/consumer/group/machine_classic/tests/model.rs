@@ -21,6 +21,7 @@ enum Weather {
     Storm,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "a test's notes")]
 struct Consumer {
     machine: Machine,
     /// What the application was told is its own.
@@ -90,12 +91,12 @@ impl World {
         world
     }
 
-    fn wrong(&mut self, what: String) {
+    fn wrong(&mut self, what: &str) {
         let at = self.now - self.start;
         self.wrong.push(format!("{at:?}: {what}"));
     }
 
-    fn note(&mut self, what: String) {
+    fn note(&mut self, what: &str) {
         let at = self.now - self.start;
         self.trace.push_back(format!("{at:?}: {what}"));
         if self.trace.len() > 60 {
@@ -167,7 +168,7 @@ impl World {
                     }
                 }
                 Mail::Answer(asker, answer) => {
-                    self.note(format!("{} is answered {}", asker.0, brief_answer(&answer)));
+                    self.note(&format!("{} is answered {}", asker.0, brief_answer(&answer)));
                     if self.open.remove(&asker) && self.consumers[asker.0].alive {
                         let consumer = &mut self.consumers[asker.0];
                         consumer.serial.remove(&asker.1);
@@ -223,10 +224,10 @@ impl World {
         }
         while let Some(ask) = self.consumers[place].machine.poll_ask(self.now) {
             let asker = (place, ask.ticket);
-            self.note(format!("{place} asks {}", brief(&ask.request)));
+            self.note(&format!("{place} asks {}", brief(&ask.request)));
             if matches!(ask.request, Request::Join(_) | Request::Sync(_)) {
                 if !self.consumers[place].serial.is_empty() {
-                    self.wrong(format!("{place} sends a join or sync while one is in flight"));
+                    self.wrong(&format!("{place} sends a join or sync while one is in flight"));
                 }
                 self.consumers[place].serial.insert(ask.ticket);
             }
@@ -245,7 +246,7 @@ impl World {
     fn hear(&mut self, place: usize, event: Event) {
         let slow = self.faults && self.weather == Weather::Storm && self.dice.below(10) == 0;
         let pause = self.within(if slow { 40 * SECOND } else { 8 * SECOND });
-        self.note(format!("{place} hears {event:?}"));
+        self.note(&format!("{place} hears {event:?}"));
         let (now, consumer) = (self.now, &mut self.consumers[place]);
         let wrong = match event {
             Event::Assigned(partitions) => {
@@ -278,7 +279,9 @@ impl World {
             Event::Troubled(error) => Some(format!("{place} is troubled: {error}")),
             Event::Failed(error) => Some(format!("{place} failed: {error}")),
         };
-        wrong.into_iter().for_each(|wrong| self.wrong(wrong));
+        if let Some(wrong) = wrong {
+            self.wrong(&wrong);
+        }
     }
 
     /// In a generation each partition has one owner; in calm weather at any time.
@@ -302,7 +305,9 @@ impl World {
                 }
             }
         }
-        wrong.into_iter().for_each(|wrong| self.wrong(wrong));
+        for wrong in wrong {
+            self.wrong(&wrong);
+        }
     }
 
     fn chaos(&mut self) {
@@ -411,7 +416,7 @@ impl World {
             let all = self.consumers.iter().filter(|one| one.alive);
             let phases: Vec<_> =
                 all.map(|one| (one.machine.phase(), one.handing.len(), one.closing)).collect();
-            return self.wrong(format!("no rest: {phases:?}"));
+            return self.wrong(&format!("no rest: {phases:?}"));
         }
         let alive = || self.consumers.iter().filter(|consumer| consumer.alive);
         let mut wrong = Vec::new();
@@ -432,7 +437,9 @@ impl World {
                 }
             }
         }
-        wrong.into_iter().for_each(|wrong| self.wrong(wrong));
+        for wrong in wrong {
+            self.wrong(&wrong);
+        }
     }
 }
 
