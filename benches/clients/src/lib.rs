@@ -7,6 +7,7 @@
 //!   from nothing to the first acknowledgement.
 //! - `produce`: all records at once and one at a time, by weir's `examples/bench.rs`, the floor and the peers,
 //!   each a program of its own (`produce-*`) that takes the same arguments and says the same line.
+//! - `consume`: the same of reading, from topics that are filled once; and from produce to receive.
 //! - `metadata`: a cluster of a hundred thousand partitions, and how long it holds up other tasks.
 
 use std::future::Future;
@@ -14,10 +15,12 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 pub mod entrants;
+pub mod fetch;
 pub mod floor;
 pub mod large;
 #[path = "../../../examples/support/load.rs"]
 pub mod load;
+pub mod turns;
 pub mod wire;
 
 /// The error of a bench is told to a person and ends it.

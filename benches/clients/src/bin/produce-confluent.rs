@@ -37,6 +37,7 @@ async fn main() -> Result<(), Fail> {
         match job.mode {
             Mode::Produce => produce(&job).await,
             Mode::Latency => latency(&job).await,
+            mode => Err(mode.elsewhere()),
         }
     })
     .await?

@@ -56,5 +56,6 @@ fn main() -> Result<(), Fail> {
             }
             meter.report("floor", &job, acked, trips)
         }
+        mode => Err(mode.elsewhere()),
     }
 }

@@ -24,6 +24,7 @@ async fn main() -> Result<(), Fail> {
     match job.mode {
         Mode::Produce => produce(&job),
         Mode::Latency => tokio::spawn(async move { latency(&job).await }).await?,
+        mode => Err(mode.elsewhere()),
     }
 }
 
