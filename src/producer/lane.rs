@@ -19,7 +19,7 @@ use crate::records::{AsHeader, BatchBuilder, NO_TIMESTAMP, NewRecord};
 use crate::{Error, Result};
 
 /// Bytes in front of a batch's records, and those that the encoder may write beyond its end.
-const OVERHEAD: usize = 61 + 8;
+pub(crate) const OVERHEAD: usize = 61 + 8;
 
 /// A batch does not start with more than this part of all memory.
 const HINT_SHARE: usize = 16;

@@ -406,7 +406,9 @@ impl<B> Line<B> {
     /// Ends a batch that is not in flight. Its numbers may be lost by that.
     fn give_up(&mut self, ticket: Ticket, error: Error, records: Vec<(i32, Error)>) {
         let maybe = self.slot_mut(ticket).is_some_and(|slot| slot.maybe);
-        let error = if maybe { error.maybe_done() } else { error };
+        let mark = |error: Error| if maybe { error.maybe_done() } else { error };
+        let error = mark(error);
+        let records = records.into_iter().map(|(place, error)| (place, mark(error))).collect();
         self.leave_hole(ticket);
         self.end(ticket, End::Failed { error, records });
     }

@@ -123,8 +123,8 @@ pub(crate) struct State {
     /// Of a transactional producer.
     pub(crate) transactions: Option<Transactions>,
     pub(crate) snapshot: Arc<Snapshot>,
-    /// Batches that are not done.
-    pub(crate) pending: BTreeMap<u64, Arc<Completion>>,
+    /// Batches that are not done, and how many records they have.
+    pub(crate) pending: BTreeMap<u64, (Arc<Completion>, usize)>,
     serials: u64,
     /// Jobs for threads, and how many of those there are.
     pub(crate) jobs: VecDeque<Job>,
@@ -294,22 +294,29 @@ impl Shared {
         }
     }
 
-    /// The partition of a record, and whether it is only that partition's turn.
+    /// How many partitions the topic has, if that is known, and the one that is named is among them.
     #[inline]
-    fn choose<H>(&self, topic: &TopicState, record: &Record<'_, H>) -> Result<(u32, bool), Refusal> {
+    pub(crate) fn ready(&self, topic: &TopicState, partition: Option<i32>) -> Result<u32, Refusal> {
         let count = topic.count();
         if count == 0 {
             // What may pass is waited for, until there is no time left.
             let error = topic.error().filter(|error| !error.is_retriable());
             return Err(error.map_or(Refusal::NotReady, Refusal::Error));
         }
+        match partition.map(|partition| (partition, u32::try_from(partition))) {
+            Some((partition, Err(_))) => Err(Error::invalid(format!("partition {partition}")).into()),
+            // It may be new.
+            Some((_, Ok(partition))) if partition >= count => Err(Refusal::NotReady),
+            _ => Ok(count),
+        }
+    }
+
+    /// The partition of a record, and whether it is only that partition's turn.
+    #[inline]
+    fn choose<H>(&self, topic: &TopicState, record: &Record<'_, H>) -> Result<(u32, bool), Refusal> {
+        let count = self.ready(topic, record.partition)?;
         if let Some(partition) = record.partition {
-            return match u32::try_from(partition) {
-                Ok(partition) if partition < count => Ok((partition, false)),
-                // It may be new.
-                Ok(_) => Err(Refusal::NotReady),
-                Err(_) => Err(Error::invalid(format!("partition {partition}")).into()),
-            };
+            return Ok((partition.unsigned_abs(), false));
         }
         match self.settings.partitioning.choose(&topic.name, record.key, count)? {
             Choice::At(partition) => Ok((partition, false)),
@@ -433,7 +440,7 @@ impl Shared {
             if let Some(error) = topic.error().filter(|error| !error.is_retriable()) {
                 return Err(error);
             }
-            self.cluster.lacking([TopicKey::Name(topic.name.clone())]);
+            self.lacks(topic);
             let mut changed = std::pin::pin!(changes.changed());
             let news = poll_fn(|cx| {
                 let news = changed.as_mut().poll(cx).is_ready() || shut.as_mut().poll(cx).is_ready();
@@ -464,7 +471,7 @@ impl Shared {
         opened: Instant,
     ) -> Option<Ticket> {
         let mut state = self.lock();
-        let serial = state.expect(&done);
+        let serial = state.expect(&done, count);
         let batch = Batch { done, serial, sealed: None, facts: Facts { count, opened, sent: false } };
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         state.core.handle_closed(lane.line, batch, count, opened)
@@ -550,7 +557,7 @@ impl Shared {
             }
         }
         self.pump();
-        self.lock().pending.values().cloned().collect()
+        self.lock().pending.values().map(|(done, _)| Arc::clone(done)).collect()
     }
 
     /// Ends everything that is not done with this error. What is in flight may have been written.
@@ -570,17 +577,18 @@ impl Shared {
         self.end_transactions(error);
         // Those between two places, such as batches that are being taken apart.
         let rest = std::mem::take(&mut self.lock().pending);
-        for done in rest.into_values() {
-            done.complete(Outcome::Failed { error: error.clone().maybe_done(), records: Vec::new() });
+        for (done, count) in rest.into_values() {
+            let error = error.clone().maybe_done();
+            self.finish(&done, count, Outcome::Failed { error, records: Vec::new() });
         }
     }
 }
 
 impl State {
     /// A batch that is to be done one day; its number among those.
-    pub(crate) fn expect(&mut self, done: &Arc<Completion>) -> u64 {
+    pub(crate) fn expect(&mut self, done: &Arc<Completion>, count: usize) -> u64 {
         self.serials += 1;
-        self.pending.insert(self.serials, Arc::clone(done));
+        self.pending.insert(self.serials, (Arc::clone(done), count));
         self.serials
     }
 }

@@ -142,6 +142,9 @@ async fn b32_record_errors_blame_the_records_that_they_name_and_no_others() {
         let error = ack.await.unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::INVALID_RECORD));
         assert_eq!(error.to_string().contains("no key"), n == 2, "record {n}: {error}");
+        // The others may go again as they are (P17), and the guilty one may not.
+        assert_eq!(error.is_retriable(), n != 2, "record {n}: {error}");
+        assert!(!error.may_have_happened());
     }
 }
 
