@@ -260,4 +260,4 @@ impl Drop for Part {
 
 /// What is in memory that was given back.
 #[cfg(test)]
-pub(crate) const POISON: u8 = 0xdb;
+const POISON: u8 = 0xdb;

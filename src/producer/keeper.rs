@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::machine_identity::Ask;
 use super::shared::{Link, Shared};
-use super::topic::{leader_of, learn};
+use super::topic::{leader_of, learn, refusal_of};
 use super::transaction::Transactions;
 use crate::cluster::Options;
 use crate::cluster::metadata::TopicKey;
@@ -36,6 +36,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         assert!(!shared.fail_point.load(std::sync::atomic::Ordering::Relaxed), "planted");
         changes.mark_unchanged();
         shared.look();
+        shared.fail_refused();
         shared.pump();
         if shared.is_over() {
             break;
@@ -85,6 +86,26 @@ impl Shared {
         }
         drop(state);
         self.topics().iter().for_each(|topic| learn(topic, &snapshot));
+    }
+
+    /// Fails what is for topics that brokers refuse for good: it has no leader, and will have none.
+    fn fail_refused(self: &Arc<Self>) {
+        let mut refused = Vec::new();
+        {
+            let state = self.lock();
+            for line in state.core.homeless() {
+                if let Some(lane) = state.lanes.get(line)
+                    && let Some(error) = refusal_of(&state.snapshot, &lane.topic.name)
+                {
+                    refused.push((Arc::clone(lane), error));
+                }
+            }
+        }
+        for (lane, error) in refused {
+            // On its line it is failed like the others; it is not worth being sealed.
+            drop(lane.close(self));
+            self.with_core(|core, now| core.fail_line(lane.line, &error, now));
+        }
     }
 
     /// Whether nothing is left to be done.

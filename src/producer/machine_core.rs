@@ -302,6 +302,11 @@ impl<B: Weighed> Core<B> {
         }
     }
 
+    /// Fails what is not in flight of one line.
+    pub(crate) fn fail_line(&mut self, id: LineId, error: &Error, now: Instant) {
+        self.with(id, now, |line, _| line.fail(error, false));
+    }
+
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(first) = self.lingering.first().copied().filter(|(at, _)| *at <= now) {

@@ -300,8 +300,14 @@ impl Shared {
         let count = topic.count();
         if count == 0 {
             // What may pass is waited for, until there is no time left.
-            let error = topic.error().filter(|error| !error.is_retriable());
-            return Err(error.map_or(Refusal::NotReady, Refusal::Error));
+            return Err(match topic.error().filter(|error| !error.is_retriable()) {
+                Some(error) => {
+                    // It may be allowed by the next time.
+                    self.lacks(topic);
+                    Refusal::Error(error)
+                }
+                None => Refusal::NotReady,
+            });
         }
         match partition.map(|partition| (partition, u32::try_from(partition))) {
             Some((partition, Err(_))) => Err(Error::invalid(format!("partition {partition}")).into()),

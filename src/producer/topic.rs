@@ -81,7 +81,13 @@ impl TopicState {
 
     /// What metadata says of it now.
     pub(crate) fn learn(&self, count: u32, id: Uuid, error: Option<Error>) {
+        let refused = error.as_ref().is_some_and(|error| !error.is_retriable());
         *self.known() = Known { id, error };
+        if refused {
+            // Nothing can be sent to it; whoever wants to has to hear why.
+            self.count.store(0, Ordering::Release);
+            return;
+        }
         // A topic that was made anew with fewer partitions has fewer; one that is gone keeps what it had.
         if count > 0 && self.count.swap(count, Ordering::AcqRel) != count {
             self.turns().measured = None;
@@ -89,7 +95,7 @@ impl TopicState {
         }
     }
 
-    /// Why nothing can be sent to it, if that is so for good.
+    /// Why nothing can be sent to it, if that is so.
     pub(crate) fn error(&self) -> Option<Error> {
         self.known().error.clone()
     }
@@ -159,6 +165,12 @@ pub(crate) fn leader_of(snapshot: &Snapshot, topic: &Str, partition: i32) -> Opt
         Leader::Known { broker, .. } if snapshot.broker(broker).is_some() => Some(broker),
         _ => None,
     }
+}
+
+/// What brokers refuse to let anybody send to a topic with, if they do.
+pub(crate) fn refusal_of(snapshot: &Snapshot, topic: &Str) -> Option<Error> {
+    let code = snapshot.topic(topic)?.error;
+    (!code.is_none() && !code.is_retriable()).then(|| Error::broker_said(code, format!("topic {topic}")))
 }
 
 /// Tells a topic what a snapshot says of it.
