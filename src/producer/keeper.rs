@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::machine_identity::Ask;
-use super::shared::{Link, Shared};
+use super::shared::{Link, Shared, State};
 use super::topic::{leader_of, learn, refusal_of};
 use super::transaction::Transactions;
 use crate::cluster::Options;
@@ -44,6 +44,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         let now = clock::now();
         if now >= want_at {
             want_at = now + WANT_EVERY;
+            shared.forget_idle(now);
             shared.cluster.want(shared.topics().iter().map(|topic| TopicKey::Name(topic.name.clone())));
         }
         errands.retain(|errand| !errand.is_finished());
@@ -78,11 +79,9 @@ impl Shared {
             return;
         }
         state.snapshot = Arc::clone(&snapshot);
-        for line in 0..state.lanes.len() {
-            if let Some(lane) = state.lanes.get(line) {
-                let leader = leader_of(&snapshot, &lane.topic.name, lane.partition);
-                state.core.handle_leader(line, leader, now);
-            }
+        let State { lanes, core, .. } = &mut *state;
+        for (line, lane) in lanes {
+            core.handle_leader(*line, leader_of(&snapshot, &lane.topic.name, lane.partition), now);
         }
         drop(state);
         self.topics().iter().for_each(|topic| learn(topic, &snapshot));
@@ -94,7 +93,7 @@ impl Shared {
         {
             let state = self.lock();
             for line in state.core.homeless() {
-                if let Some(lane) = state.lanes.get(line)
+                if let Some(lane) = state.lanes.get(&line)
                     && let Some(error) = refusal_of(&state.snapshot, &lane.topic.name)
                 {
                     refused.push((Arc::clone(lane), error));
@@ -148,7 +147,7 @@ impl Shared {
         let homeless: Vec<TopicKey> = state
             .core
             .homeless()
-            .filter_map(|line| Some(TopicKey::Name(state.lanes.get(line)?.topic.name.clone())))
+            .filter_map(|line| Some(TopicKey::Name(state.lanes.get(&line)?.topic.name.clone())))
             .collect();
         drop(state);
         if !homeless.is_empty() {

@@ -20,7 +20,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-pub(crate) use slot::{Answer, End, Event, Rules, Stamped, Ticket};
+pub(crate) use slot::{Answer, End, Event, Rules, Sequences, Stamped, Ticket};
 use slot::{Slot, State, after, is_behind};
 
 use super::machine_identity::Identity;
@@ -87,6 +87,25 @@ impl<B> Line<B> {
             over: None,
             events: VecDeque::new(),
         }
+    }
+
+    /// Whether nothing is on its way, and nothing of it is uncertain.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.slots.is_empty() && self.events.is_empty() && !self.broken && self.over.is_none()
+    }
+
+    /// Becomes the line of another partition, whose sequences go on there. Tickets do not come again.
+    pub(crate) fn restart(&mut self, kept: Option<Sequences>) {
+        *self = Self { next_ticket: self.next_ticket, ..Self::new(self.rules) };
+        if let Some(Sequences { identity, next, acked }) = kept {
+            (self.identity, self.next_sequence, self.acked_sequence) = (Some(identity), next, acked);
+        }
+    }
+
+    /// Where its sequences go on.
+    pub(crate) fn sequences(&self) -> Option<Sequences> {
+        let identity = self.identity?;
+        Some(Sequences { identity, next: self.next_sequence, acked: self.acked_sequence })
     }
 
     /// Takes a batch that gets no more records. It is sent once it is [sealed](Self::handle_sealed).

@@ -18,7 +18,7 @@ use super::machine_line::{End, Event, Ticket};
 use super::seal::{Job, Sealed};
 use super::shared::{Batch, Link, Shared, State};
 use super::stats::Facts;
-use super::topic::TopicState;
+use super::topic::TopicFacts;
 use super::transaction::Transactions;
 use crate::conn::{Connection, Patience};
 use crate::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -66,7 +66,7 @@ impl Shared {
                 let mut state = self.lock();
                 state.core.handle_timeout(now);
                 match state.core.poll_close(now) {
-                    Some(line) => state.lanes.get(line).cloned(),
+                    Some(line) => state.lanes.get(&line).cloned(),
                     None => return any,
                 }
             };
@@ -146,10 +146,10 @@ impl Shared {
         };
         let versions = connection.versions()?.usable(ApiKey::PRODUCE)?;
         let transactional = self.settings.transactional.is_some();
-        let mut topics: BTreeMap<Str, (Arc<TopicState>, Vec<PartitionProduceData>)> = BTreeMap::new();
+        let mut topics: BTreeMap<Str, (Arc<TopicFacts>, Vec<PartitionProduceData>)> = BTreeMap::new();
         let mut sent = Sent::to(outgoing.broker, outgoing.place);
         for item in &outgoing.items {
-            let Some(lane) = lanes.get(item.line) else { continue };
+            let Some(lane) = lanes.get(&item.line) else { continue };
             let Some(bytes) =
                 sealed_bytes(core, item.line, item.ticket, |sealed| sealed.bytes(item.stamp, transactional))
             else {
@@ -282,7 +282,7 @@ impl Shared {
 
     /// Takes a batch apart that was too large for its broker.
     fn split(self: &Arc<Self>, line: LineId, ticket: Ticket, batch: &Batch, error: &Error) -> Result<()> {
-        let lane = self.lock().lanes.get(line).cloned().ok_or_else(|| error.clone())?;
+        let lane = self.lock().lanes.get(&line).cloned().ok_or_else(|| error.clone())?;
         let closed = batch.sealed.as_ref().map(Sealed::closed).ok_or_else(|| error.clone())?;
         lane.topic.forget_ratio();
         // They are in the budget by the batch that they were, until the last of them is done.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::buffers::{Buffer, Share};
 use super::machine_core::LineId;
 use super::machine_line::{Stamped, Ticket};
-use super::topic::TopicState;
+use super::topic::TopicFacts;
 use crate::Result;
 use crate::records::{BatchBuilder, Closed, Compression, Compressor, Stamp};
 
@@ -24,7 +24,7 @@ pub(crate) struct Job {
     pub(crate) ticket: Ticket,
     pub(crate) builder: BatchBuilder,
     pub(crate) share: Option<Share>,
-    pub(crate) topic: Arc<TopicState>,
+    pub(crate) topic: Arc<TopicFacts>,
 }
 
 impl Job {
@@ -89,7 +89,7 @@ thread_local! {
 }
 
 /// Compresses a batch if its topic wants that, and takes the checksum of its records.
-pub(crate) fn seal(mut builder: BatchBuilder, share: Option<Share>, topic: &TopicState) -> Result<Sealed> {
+pub(crate) fn seal(mut builder: BatchBuilder, share: Option<Share>, topic: &TopicFacts) -> Result<Sealed> {
     let (compression, level) = topic.compression;
     if compression == Compression::None {
         let closed = builder.close(None, &mut Vec::new())?;

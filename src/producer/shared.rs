@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Instant;
 
-use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::ack::{Ack, Completion, Outcome};
@@ -20,14 +19,15 @@ use super::buffers::{Buffer, Buffers};
 use super::coarse::Coarse;
 use super::config::Settings;
 use super::lane::{Chores, Lane, Refusal};
-use super::machine_core::{Core, Weighed};
+use super::machine_core::{Core, LineId, Weighed};
 use super::machine_identity;
-use super::machine_line::Ticket;
+use super::machine_line::{Sequences, Ticket};
 use super::partitioner::{Choice, PartitionLoad};
 use super::record::Record;
 use super::seal::{Job, Sealed, seal};
 use super::stats::{Counters, Facts};
 use super::topic::{LOAD_FRESH, LOAD_FRESH_EACH, TopicState, leader_of, learn};
+use super::topics::Topics;
 use super::transaction::Transactions;
 use crate::cluster::Cluster;
 use crate::cluster::metadata::{Snapshot, TopicKey};
@@ -38,9 +38,6 @@ use crate::records::AsHeader;
 use crate::wire::Str;
 use crate::{Error, Result};
 
-/// The longest name that a topic can have, in bytes.
-const TOPIC_NAME_MAX: usize = 249;
-
 /// See the module.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
@@ -49,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) buffers: Buffers,
     pub(crate) coarse: Arc<Coarse>,
     pub(crate) counters: Counters,
-    topics: RwLock<Topics>,
+    pub(super) topics: RwLock<Topics>,
     state: Mutex<State>,
     /// Wakes the keeper.
     pub(crate) kick: Notify,
@@ -65,26 +62,6 @@ pub(crate) struct Shared {
     /// Makes the keeper panic.
     #[cfg(test)]
     pub(crate) fail_point: AtomicBool,
-}
-
-/// Topics by name. Programs send to few, so the first of them are found without a full look-up.
-#[derive(Default)]
-struct Topics {
-    first: SmallVec<[Arc<TopicState>; 4]>,
-    all: BTreeMap<Str, Arc<TopicState>>,
-}
-
-impl Topics {
-    fn get(&self, name: &str) -> Option<&Arc<TopicState>> {
-        self.first.iter().find(|topic| *topic.name == *name).or_else(|| self.all.get(name))
-    }
-
-    fn insert(&mut self, topic: &Arc<TopicState>) {
-        if self.first.len() < self.first.inline_size() {
-            self.first.push(Arc::clone(topic));
-        }
-        self.all.insert(topic.name.clone(), Arc::clone(topic));
-    }
 }
 
 /// A batch on its line.
@@ -116,7 +93,9 @@ pub(crate) enum Link {
 /// What is behind the lock.
 pub(crate) struct State {
     pub(crate) core: Core<Batch>,
-    pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) lanes: BTreeMap<LineId, Arc<Lane>>,
+    /// Where the sequences of lines that were forgotten go on.
+    pub(super) kept: BTreeMap<(Str, i32), Sequences>,
     pub(crate) links: BTreeMap<i32, Link>,
     pub(crate) places: u64,
     pub(crate) identity: machine_identity::Machine,
@@ -136,7 +115,7 @@ pub(crate) struct State {
     pub(crate) armed: Option<Instant>,
     /// Why nothing can be sent any more.
     pub(crate) fatal: Option<Error>,
-    dice: Dice,
+    pub(super) dice: Dice,
 }
 
 impl Shared {
@@ -144,7 +123,8 @@ impl Shared {
         let mut dice = Dice::new(seed);
         let state = State {
             core: Core::new(settings.limits(), dice.roll()),
-            lanes: Vec::new(),
+            lanes: BTreeMap::new(),
+            kept: BTreeMap::new(),
             links: BTreeMap::new(),
             places: 0,
             identity: machine_identity::Machine::new(settings.backoff, dice.roll()),
@@ -215,39 +195,8 @@ impl Shared {
         self.shutting.notify_waiters();
     }
 
-    /// The topic of that name.
-    pub(crate) fn topic(&self, name: &str) -> Arc<TopicState> {
-        if let Some(topic) = self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name) {
-            return Arc::clone(topic);
-        }
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(topic) = topics.get(name) {
-            return Arc::clone(topic);
-        }
-        let mut state = self.lock();
-        let topic = TopicState::new(name.into(), self.settings.compression_of(name), state.dice.roll());
-        // What is known already need not be waited for.
-        learn(&topic, &state.snapshot);
-        drop(state);
-        topics.insert(&topic);
-        drop(topics);
-        self.cluster.want([TopicKey::Name(topic.name.clone())]);
-        topic
-    }
-
-    /// The topic of that name, for a record of it.
-    pub(crate) fn find_topic(&self, name: &str) -> Result<Arc<TopicState>> {
-        if name.is_empty() || name.len() > TOPIC_NAME_MAX {
-            return Err(Error::invalid(format!(
-                "a topic name of {} bytes: 1 to {TOPIC_NAME_MAX}",
-                name.len()
-            )));
-        }
-        Ok(self.topic(name))
-    }
-
-    pub(crate) fn topics(&self) -> Vec<Arc<TopicState>> {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner).all.values().cloned().collect()
+    pub(crate) fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.lock().lanes.values().cloned().collect()
     }
 
     /// Takes a record, if there is room and its partition is known. Does not wait.
@@ -380,9 +329,10 @@ impl Shared {
         let make = || {
             let now = clock::now();
             let mut state = self.lock();
-            let line = state.core.add_line(self.settings.transactional.is_none());
-            let lane = Arc::new(Lane::new(Arc::clone(topic), index, line));
-            state.lanes.push(Arc::clone(&lane));
+            let kept = state.kept.remove(&(topic.name.clone(), index));
+            let line = state.core.add_line(self.settings.transactional.is_none(), kept);
+            let lane = Arc::new(Lane::new(Arc::clone(topic.facts()), index, line));
+            state.lanes.insert(line, Arc::clone(&lane));
             let leader = leader_of(&state.snapshot, &topic.name, index);
             state.core.handle_leader(line, leader, now);
             lane
@@ -556,8 +506,7 @@ impl Shared {
 
     /// Closes all open batches, and gives what is not done.
     pub(crate) fn close_batches(self: &Arc<Self>) -> Vec<Arc<Completion>> {
-        let lanes = self.lock().lanes.clone();
-        for lane in lanes {
+        for lane in self.lanes() {
             if let Some(job) = lane.close(self) {
                 self.seal(job);
             }
@@ -570,8 +519,7 @@ impl Shared {
     pub(crate) fn fail_all(self: &Arc<Self>, error: &Error) {
         self.shut(Some(error.clone()));
         self.buffers.close();
-        let lanes = self.lock().lanes.clone();
-        for (open, count) in lanes.iter().filter_map(|lane| lane.abandon()) {
+        for (open, count) in self.lanes().iter().filter_map(|lane| lane.abandon()) {
             self.finish(&open, count, Outcome::Failed { error: error.clone(), records: Vec::new() });
         }
         let jobs = std::mem::take(&mut self.lock().jobs);

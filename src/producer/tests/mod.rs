@@ -35,6 +35,7 @@ use crate::{Client, ErrorCode};
 mod answers;
 mod dropped;
 mod ends;
+mod forgotten;
 mod hooks;
 mod latency;
 mod parts;

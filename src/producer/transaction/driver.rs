@@ -87,6 +87,11 @@ impl Transactions {
         self.machine.poll_timeout().into_iter().chain(self.leave_at).min()
     }
 
+    /// Whether the transaction has records on that line.
+    pub(crate) fn has(&self, line: LineId) -> bool {
+        self.lines.contains(&line)
+    }
+
     fn fail(&mut self, error: &Error) {
         self.failing = true;
         self.sweep.get_or_insert_with(|| error.clone());
@@ -119,7 +124,7 @@ impl State {
                 Event::Ready(identity) => core.handle_identity(Some(identity), now),
                 Event::Added => {
                     for line in std::mem::take(&mut all.parked) {
-                        let lane = self.lanes.get(line);
+                        let lane = self.lanes.get(&line);
                         let added = lane.is_none_or(|lane| {
                             // An error is told by an event as well.
                             all.machine.handle_partition(&lane.topic.name, lane.partition).unwrap_or(false)
@@ -235,8 +240,7 @@ impl Shared {
 
     /// Fails what was not sent.
     fn sweep(self: &Arc<Self>, error: &Error) {
-        let lanes = self.lock().lanes.clone();
-        for lane in lanes {
+        for lane in self.lanes() {
             // On its line it is failed like the others; it is not worth being sealed.
             drop(lane.close(self));
         }

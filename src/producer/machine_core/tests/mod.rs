@@ -22,7 +22,7 @@ fn core(lines: usize) -> (Core<Load>, Instant) {
     let mut core = Core::new(limits, 1);
     let now = crate::net::clock::now();
     for line in 0..lines {
-        core.add_line(true);
+        core.add_line(true, None);
         core.handle_leader(line, Some(0), now);
     }
     core.handle_identity(Some(Identity { id: 7, epoch: 0 }), now);
@@ -152,4 +152,58 @@ fn a_closed_gate_holds_a_line_back() {
     assert_eq!(lines(core.poll_request(now)), [0; 0]);
     core.handle_gate(0, true, now);
     assert_eq!(lines(core.poll_request(now)), [0]);
+}
+
+#[test]
+fn a_line_that_was_forgotten_goes_on_where_it_was_in_another_place() {
+    let (mut core, now) = core(3);
+    core.handle_place(0, Some(1), now);
+    let tickets: Vec<Ticket> = (0..3).map(|line| push(&mut core, line, now)).collect();
+    assert_eq!(lines(core.poll_request(now)), [0, 1, 2]);
+    assert!(!core.is_quiet(0), "it is in flight");
+    for (line, ticket) in tickets.iter().enumerate() {
+        core.handle_answer(line, *ticket, Answer::Written { offset: Some(0), timestamp: None }, now);
+    }
+    core.handle_done(0);
+    assert!(!core.is_quiet(0), "its end is not told");
+    while core.poll_event().is_some() {}
+    assert!((0..3).all(|line| core.is_quiet(line)));
+    let kept = core.remove_line(1).expect("it has sent something");
+    assert_eq!(core.add_line(true, None), 1, "another one has its place");
+    assert_eq!(core.add_line(true, Some(kept)), 3);
+    for line in [1, 3] {
+        core.handle_leader(line, Some(0), now);
+    }
+    // An answer to what was there before is not taken for one to what is there now.
+    let new = push(&mut core, 1, now);
+    assert_ne!(new, tickets[1]);
+    push(&mut core, 3, now);
+    let outgoing = core.poll_request(now).expect("both can go");
+    let stamps: Vec<_> =
+        (outgoing.items.iter()).map(|item| (item.line, item.stamp.unwrap().sequence)).collect();
+    assert_eq!(stamps, [(1, 0), (3, 1)]);
+}
+
+/// Ten thousand lines that wait, and as many open batches behind them: each look takes no longer than with ten.
+#[test]
+fn open_batches_are_found_without_looking_at_all_that_wait() {
+    const LINES: usize = 20_000;
+    let (mut core, now) = core(LINES);
+    for line in 0..LINES {
+        if line % 2 == 0 {
+            push(&mut core, line, now);
+        }
+        core.handle_opened(line, now);
+    }
+    core.handle_pressure(now);
+    core.handle_place(0, Some(1), now);
+    let begun = std::time::Instant::now();
+    let mut closed = 0;
+    while let Some(line) = core.poll_close(now) {
+        assert!(line % 2 == 1, "the others have something before it");
+        closed += 1;
+    }
+    assert_eq!(closed, LINES / 2);
+    // Half a second if each look passed all that wait; some milliseconds if not.
+    assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
 }

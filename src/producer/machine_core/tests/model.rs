@@ -84,7 +84,7 @@ impl Model {
         let now = crate::net::clock::now();
         let count = 1 + dice.below(4);
         let partitions = (0..count).map(|line| {
-            core.add_line(true);
+            core.add_line(true, None);
             let leader = line as i32 % BROKERS;
             core.handle_leader(line, Some(leader), now);
             Partition { leader, largest: 8, strict, ..Partition::default() }
