@@ -123,6 +123,7 @@ impl<B> Line<B> {
             stamp: None,
             maybe: false,
             torn: false,
+            overtaken: false,
             error: None,
         });
         if let Some(error) = self.over.clone() {
@@ -184,6 +185,7 @@ impl<B> Line<B> {
                 stamp,
                 maybe: whole.maybe,
                 torn: whole.maybe,
+                overtaken: whole.overtaken,
                 error: whole.error.clone(),
             };
             stamp = stamp.map(|stamp| Stamped { sequence: after(stamp.sequence, count), ..stamp });
@@ -312,18 +314,21 @@ impl<B> Line<B> {
         for slot in before {
             match slot.stamp {
                 // A broker that took this one has those before it, or will never take them: it is asked again.
-                Some(_) => slot.maybe = true,
+                Some(_) => (slot.maybe, slot.overtaken) = (true, true),
                 None => overtaken.push(slot.ticket),
             }
         }
         self.end(ticket, end);
         if self.rules.idempotent {
-            for ticket in overtaken {
-                self.broken = true;
-                let error = Error::io("a later record of the partition was written first");
-                self.end(ticket, End::failed(error));
-            }
+            overtaken.into_iter().for_each(|ticket| self.overtaken(ticket));
         }
+    }
+
+    /// Ends a batch that is not in the log, where a later one is: behind that it has no place.
+    fn overtaken(&mut self, ticket: Ticket) {
+        self.broken = true;
+        let error = Error::io("a later record of the partition was written first");
+        self.end(ticket, End::failed(error));
     }
 
     fn retry(&mut self, ticket: Ticket, error: Error, maybe: bool, now: Instant, dice: &mut Dice) {
@@ -365,6 +370,9 @@ impl<B> Line<B> {
                 if slot.maybe {
                     // What the gap was left for may yet arrive, and an earlier attempt of this one behind it.
                     return self.lost(ticket, error, now, dice);
+                }
+                if slot.overtaken {
+                    self.overtaken(ticket);
                 }
             }
         }

@@ -312,9 +312,7 @@ impl Shared {
             match seen.await {
                 Some(seen) => seen?,
                 None => {
-                    return Err(Error::timeout(
-                        "the last transaction is not ended yet, or the producer not known",
-                    ));
+                    return Err(self.late("the last transaction is not ended yet, or the producer not known"));
                 }
             }
         }
@@ -333,8 +331,18 @@ impl Shared {
             Some(None) => None,
             _ => all.offsets.remove(&call).flatten(),
         });
-        let late = || Error::timeout("offsets could not be added to the transaction").maybe_done();
+        let late = || self.late("offsets could not be added to the transaction").maybe_done();
         seen.await.unwrap_or_else(|| Err(late()))
+    }
+
+    /// The time is over, and why it took so long.
+    fn late(&self, what: &'static str) -> Error {
+        let state = self.lock();
+        let why = state.transactions.as_ref().and_then(|all| all.machine.delay());
+        match why {
+            Some(why) => Error::timeout(format!("{what}, since: {why}")).because(why.clone()),
+            None => Error::timeout(what),
+        }
     }
 
     /// Why the transaction can only be aborted, if that is so.
@@ -348,7 +356,7 @@ impl Shared {
         self.start_end(commit)?;
         let mut outcome = self.until(deadline, |all| all.outcome.take()).await;
         if outcome.is_none() {
-            let error = Error::timeout("the transaction could not be ended in time");
+            let error = self.late("the transaction could not be ended in time");
             self.with_machine(|all| {
                 all.machine.handle_gave_up(error.clone());
                 if !all.machine.may_commit() {
