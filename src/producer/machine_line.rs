@@ -20,13 +20,15 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-pub(crate) use slot::{Answer, End, Event, Rules, Sequences, Stamped, Ticket};
+pub(crate) use kept::Sequences;
+pub(crate) use slot::{Answer, End, Event, Rules, Stamped, Ticket};
 use slot::{Slot, State, after, is_behind};
 
 use super::machine_identity::Identity;
 use crate::Error;
 use crate::conn::Dice;
 
+mod kept;
 mod slot;
 
 /// The line of one partition.
@@ -87,25 +89,6 @@ impl<B> Line<B> {
             over: None,
             events: VecDeque::new(),
         }
-    }
-
-    /// Whether nothing is on its way, and nothing of it is uncertain.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.slots.is_empty() && self.events.is_empty() && !self.broken && self.over.is_none()
-    }
-
-    /// Becomes the line of another partition, whose sequences go on there. Tickets do not come again.
-    pub(crate) fn restart(&mut self, kept: Option<Sequences>) {
-        *self = Self { next_ticket: self.next_ticket, ..Self::new(self.rules) };
-        if let Some(Sequences { identity, next, acked }) = kept {
-            (self.identity, self.next_sequence, self.acked_sequence) = (Some(identity), next, acked);
-        }
-    }
-
-    /// Where its sequences go on.
-    pub(crate) fn sequences(&self) -> Option<Sequences> {
-        let identity = self.identity?;
-        Some(Sequences { identity, next: self.next_sequence, acked: self.acked_sequence })
     }
 
     /// Takes a batch that gets no more records. It is sent once it is [sealed](Self::handle_sealed).
@@ -327,7 +310,7 @@ impl<B> Line<B> {
     /// Ends a batch that is not in the log, where a later one is: behind that it has no place.
     fn overtaken(&mut self, ticket: Ticket) {
         self.broken = true;
-        let error = Error::io("a later record of the partition was written first");
+        let error = Error::io("a later record of the partition was, or may have been, written first");
         self.end(ticket, End::failed(error));
     }
 
@@ -427,6 +410,15 @@ impl<B> Line<B> {
 
     fn refused(&mut self, ticket: Ticket, error: Error, records: Vec<(i32, Error)>) {
         self.rewinding = self.in_flight > 0;
+        let at = self.index(ticket).filter(|at| self.slots.get(*at).is_some_and(|slot| slot.maybe));
+        if self.rules.idempotent
+            && let Some(at) = at
+        {
+            // Nobody will find out whether it is in the log, where those before it are not.
+            let before = self.slots.iter().take(at).filter(|slot| slot.waits() && !slot.maybe);
+            let before: Vec<Ticket> = before.map(|slot| slot.ticket).collect();
+            before.into_iter().for_each(|ticket| self.overtaken(ticket));
+        }
         self.give_up(ticket, error, records);
     }
 

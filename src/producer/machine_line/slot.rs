@@ -16,15 +16,6 @@ pub(crate) struct Stamped {
     pub(crate) sequence: i32,
 }
 
-/// Where the sequence numbers of a partition go on. They are not lost with its line, for as long as the identity
-/// lives: a broker takes a number that it knows for a duplicate (P09).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sequences {
-    pub(crate) identity: Identity,
-    pub(super) next: i32,
-    pub(super) acked: Option<i32>,
-}
-
 /// What an attempt at sending a batch came to.
 #[derive(Debug)]
 pub(crate) enum Answer {

@@ -2,12 +2,13 @@
 //! them. The members join by requests of their own, as Java's do.
 
 use weir::producer::{GroupMetadata, Transaction, TransactionalProducer};
+use weir::protocol::heartbeat::HeartbeatRequest;
 use weir::protocol::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
 use weir::protocol::leave_group::{LeaveGroupRequest, MemberIdentity};
 use weir::protocol::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use weir::{Client, ErrorCode, Record};
 
-use super::{SECOND, committed, connect, create_topic, group_offsets, run};
+use super::{LONG, SECOND, committed, connect, create_topic, group_offsets, run};
 use crate::broker::{VERSIONS, shared};
 
 const TOPIC: &str = "transactions-rebalanced";
@@ -49,6 +50,26 @@ async fn sync(kafka: &Client, group: &str, joined: &JoinGroupResponse) {
     };
     let synced = kafka.request(request).await.unwrap();
     assert_eq!(ErrorCode(synced.error_code), ErrorCode::NONE, "{synced:?}");
+}
+
+/// Waits until the group wants its members to join again.
+async fn rebalances(kafka: &Client, group: &str, joined: &JoinGroupResponse) {
+    let beat = HeartbeatRequest {
+        group_id: group.into(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id.clone(),
+        ..Default::default()
+    };
+    let told = async {
+        loop {
+            match ErrorCode(kafka.request(beat.clone()).await.unwrap().error_code) {
+                ErrorCode::REBALANCE_IN_PROGRESS => return,
+                code => assert!(code.is_none(), "{code}"),
+            }
+            tokio::time::sleep(SECOND / 50).await;
+        }
+    };
+    tokio::time::timeout(LONG, told).await.expect("somebody joins");
 }
 
 fn metadata(group: &str, joined: &JoinGroupResponse) -> GroupMetadata {
@@ -94,8 +115,11 @@ fn t13_a_member_that_has_lost_its_place_commits_nothing() {
             commits(&mut producer, &metadata(group, &first), "first", 3).await;
             // Another one comes, for which the first has to join again.
             let other = connect(&at).await;
-            let (second, again) =
-                tokio::join!(join(&other, group, "", None), join(&kafka, group, &first.member_id, None));
+            let rejoin = async {
+                rebalances(&kafka, group, &first).await;
+                join(&kafka, group, &first.member_id, None).await
+            };
+            let (second, again) = tokio::join!(join(&other, group, "", None), rejoin);
             assert!(again.generation_id > first.generation_id && again.member_id == first.member_id);
             tokio::join!(sync(&other, group, &second), sync(&kafka, group, &again));
             is_refused(&mut producer, &metadata(group, &first), ErrorCode::ILLEGAL_GENERATION).await;
