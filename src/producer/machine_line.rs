@@ -303,7 +303,9 @@ impl<B> Line<B> {
         }
         self.end(ticket, end);
         if self.rules.idempotent {
-            overtaken.into_iter().for_each(|ticket| self.overtaken(ticket));
+            for ticket in overtaken {
+                self.overtaken(ticket);
+            }
         }
     }
 
@@ -417,7 +419,9 @@ impl<B> Line<B> {
             // Nobody will find out whether it is in the log, where those before it are not.
             let before = self.slots.iter().take(at).filter(|slot| slot.waits() && !slot.maybe);
             let before: Vec<Ticket> = before.map(|slot| slot.ticket).collect();
-            before.into_iter().for_each(|ticket| self.overtaken(ticket));
+            for ticket in before {
+                self.overtaken(ticket);
+            }
         }
         self.give_up(ticket, error, records);
     }

@@ -82,7 +82,7 @@ async fn p09_sequences_of_forgotten_topics_go_on() {
 #[tokio::test(start_paused = true)]
 async fn what_is_under_way_is_not_forgotten() {
     let broker = Broker::with(2);
-    let set = |set: Builder| set.linger(Duration::from_mins(30)).delivery_timeout(Duration::from_mins(60));
+    let set = |set: Builder| set.linger(Duration::from_mins(30)).delivery_timeout(Duration::from_hours(1));
     let (_client, producer) = broker.producer(set).await;
     let lingers = producer.enqueue(Record::to("t").partition(0)).await.unwrap();
     tokio::time::sleep(LONG).await;

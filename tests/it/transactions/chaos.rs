@@ -55,7 +55,9 @@ fn transactions_live_through_every_fault() {
         Some(records) => {
             let records = records as usize;
             let time = Duration::from_secs((records / RATE) as u64);
-            VERSIONS.iter().for_each(|version| chaos(version, records, time, usize::MAX));
+            for version in VERSIONS {
+                chaos(version, records, time, usize::MAX);
+            }
         }
     }
 }
@@ -149,7 +151,7 @@ fn disturb(
 /// Numbered records in transactions of different sizes, over at least that time.
 async fn produce(kafka: Client, who: usize, count: usize, time: Duration, done: Arc<AtomicUsize>) -> Ends {
     let builder = kafka.producer().max_block(LONG).delivery_timeout(LONG);
-    let builder = builder.transactional_id(&format!("chaos-{who}")).transaction_timeout(30 * SECOND);
+    let builder = builder.transactional_id(&format!("chaos-{who}")).transaction_timeout(10 * LONG);
     let mut producer = builder.build().unwrap();
     let mut ends = Ends::new();
     let (began, mut first) = (Instant::now(), 0);
@@ -177,20 +179,22 @@ async fn one(producer: &mut TransactionalProducer, who: usize, records: Range<us
             return Told::Not;
         }
     };
+    let begun = Instant::now();
     if fill(&transaction, who, records).await.is_err() || number % 8 == 3 {
         drop(transaction);
         return Told::Not;
     }
     if number % 8 == 7 {
         let aborted = transaction.abort().await;
-        assert!(aborted.as_ref().err().is_none_or(weir::Error::is_timeout), "{who} {number}: {aborted:?}");
+        let good = aborted.as_ref().err().is_none_or(weir::Error::is_timeout);
+        assert!(good, "{who} {number}, begun {:?} ago: {aborted:?}", begun.elapsed());
         return Told::Not;
     }
     match transaction.commit().await {
         Ok(()) => Told::Committed,
         Err(error) if error.may_have_happened() => Told::MayBe,
         Err(error) => {
-            assert!(!error.is_fenced(), "{who} {number}: {error:?}");
+            assert!(!error.is_fenced(), "{who} {number}, begun {:?} ago: {error:?}", begun.elapsed());
             Told::Not
         }
     }
