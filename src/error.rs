@@ -52,6 +52,8 @@ enum Kind {
     Timeout,
     Auth,
     Broker(ErrorCode),
+    /// The broker refused others that came with it.
+    Beside(ErrorCode),
     Closed,
     Internal,
 }
@@ -121,6 +123,13 @@ impl Error {
     #[cold]
     pub(crate) fn broker_said(code: ErrorCode, what: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::Broker(code), what)
+    }
+
+    /// Nothing is wrong with it, but a broker refused what it came with.
+    #[cfg(feature = "client")]
+    #[cold]
+    pub(crate) fn beside(code: ErrorCode, what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Beside(code), what)
     }
 
     /// The client was closed.
@@ -261,7 +270,7 @@ impl Error {
     /// ([`is_auth`](Self::is_auth)) among them, where the broker gave its refusal a code.
     pub fn code(&self) -> Option<ErrorCode> {
         match self.0.kind {
-            Kind::Broker(code) => Some(code),
+            Kind::Broker(code) | Kind::Beside(code) => Some(code),
             _ => self.0.code,
         }
     }
@@ -284,9 +293,12 @@ impl Error {
 
     /// Whether the same call may succeed when it is made again later. Whether that is safe is another
     /// question: [`may_have_happened`](Self::may_have_happened).
+    ///
+    /// A record that a broker refused only because of others in its batch (KIP-467) is retriable, although its
+    /// [`code`](Self::code) alone would not say so; those others are not.
     pub fn is_retriable(&self) -> bool {
         match self.0.kind {
-            Kind::Io | Kind::Timeout => true,
+            Kind::Io | Kind::Timeout | Kind::Beside(_) => true,
             Kind::Broker(code) => code.is_retriable(),
             _ => false,
         }
@@ -329,10 +341,11 @@ impl fmt::Display for Error {
             Kind::Timeout => "timed out",
             Kind::Auth => "authentication failed",
             Kind::Broker(_) => "refused by the broker",
+            Kind::Beside(_) => "refused by the broker for what came with it",
             Kind::Closed => "closed",
             Kind::Internal => "internal error",
         })?;
-        if let Kind::Broker(code) = kind {
+        if let Kind::Broker(code) | Kind::Beside(code) = kind {
             write!(f, " with {code}")?;
         }
         if let Some(broker) = broker {

@@ -118,7 +118,7 @@ impl State {
 }
 
 /// What an attempt without an answer came to.
-fn failure(error: &Error) -> Answer {
+pub(crate) fn failure(error: &Error) -> Answer {
     let error = error.clone();
     let maybe = error.may_have_happened();
     // A limit is that of what may wait for a connection; nothing of it was sent.
@@ -178,10 +178,7 @@ pub(crate) fn judge(said: &PartitionProduceResponse) -> Answer {
         _ => match record_errors(said, code) {
             records if records.is_empty() => Answer::Refused { error: error(), records },
             records => {
-                let error = Error::broker_said(
-                    code,
-                    format!("not this record, but others of its batch: {}", words()),
-                );
+                let error = Error::beside(code, format!("others of its batch: {}", words()));
                 Answer::Refused { error, records }
             }
         },

@@ -8,11 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::ack::{Ack, Outcome};
-use super::lane::Refusal;
+use super::buffers::Buffer;
+use super::lane::{OVERHEAD, Refusal};
 use super::record::Record;
 use super::shared::Shared;
 use super::topic::TopicState;
-use crate::records::{AsHeader, Header};
+use crate::records::{AsHeader, BatchBuilder, Header};
 use crate::{Error, Result};
 
 /// Sees each record before its partition is chosen, and each batch when it is done: Kafka's
@@ -38,8 +39,9 @@ use crate::{Error, Result};
 /// }
 /// ```
 pub trait Interceptor: Send + Sync {
-    /// A record was handed over, by [`enqueue`](super::Producer::enqueue) or any of its kin, each time once;
-    /// whether it is taken is not certain yet. Headers may be added.
+    /// A record was handed over, by [`enqueue`](super::Producer::enqueue) or any of its kin, each time once, and
+    /// is about to be taken; that may still fail. One that [`try_enqueue`](super::Producer::try_enqueue) gives back
+    /// because there is no room for it now is not shown. Headers may be added.
     fn on_send(&self, outgoing: &mut Outgoing<'_>) {
         let _ = outgoing;
     }
@@ -211,10 +213,33 @@ impl Shared {
         if self.settings.interceptors.is_empty() {
             return self.try_append(topic, record, &mut None);
         }
+        let mut room = self.room_for(topic, record)?;
         let added = self.settings.interceptors.on_send(&topic.name, record);
-        self.try_append(topic, &record.headers(&added.join(record)), &mut None)
+        self.try_append(topic, &record.headers(&added.join(record)), &mut room)
+    }
+
+    /// Memory for a record, should it need a batch of its own: what is refused for now is not shown to anybody.
+    fn room_for<H: AsHeader>(
+        &self,
+        topic: &TopicState,
+        record: &Record<'_, H>,
+    ) -> Result<Option<Buffer>, Refusal> {
+        self.check_open()?;
+        self.ready(topic, record.partition)?;
+        if self.is_busy() {
+            return Err(Refusal::Busy);
+        }
+        let size = OVERHEAD + ADDED + BatchBuilder::new().size_of(&record.encodable(0));
+        if size > self.settings.record_size_max() {
+            // Perhaps it never can be taken; whoever encodes it knows.
+            return Ok(None);
+        }
+        self.buffers.take(size).map(Some).ok_or(Refusal::NoRoom(size))
     }
 }
+
+/// Bytes that are kept free for headers that interceptors add.
+const ADDED: usize = 256;
 
 /// What interceptors do wrong is not ours to die of.
 fn guarded(what: &'static str, call: impl FnOnce()) {

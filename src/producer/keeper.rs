@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::machine_identity::Ask;
-use super::shared::{Link, Shared};
-use super::topic::{leader_of, learn};
+use super::shared::{Link, Shared, State};
+use super::topic::{leader_of, learn, refusal_of};
 use super::transaction::Transactions;
 use crate::cluster::Options;
 use crate::cluster::metadata::TopicKey;
@@ -36,6 +36,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         assert!(!shared.fail_point.load(std::sync::atomic::Ordering::Relaxed), "planted");
         changes.mark_unchanged();
         shared.look();
+        shared.fail_refused();
         shared.pump();
         if shared.is_over() {
             break;
@@ -43,6 +44,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         let now = clock::now();
         if now >= want_at {
             want_at = now + WANT_EVERY;
+            shared.forget_idle(now);
             shared.cluster.want(shared.topics().iter().map(|topic| TopicKey::Name(topic.name.clone())));
         }
         errands.retain(|errand| !errand.is_finished());
@@ -77,14 +79,32 @@ impl Shared {
             return;
         }
         state.snapshot = Arc::clone(&snapshot);
-        for line in 0..state.lanes.len() {
-            if let Some(lane) = state.lanes.get(line) {
-                let leader = leader_of(&snapshot, &lane.topic.name, lane.partition);
-                state.core.handle_leader(line, leader, now);
-            }
+        let State { lanes, core, .. } = &mut *state;
+        for (line, lane) in lanes {
+            core.handle_leader(*line, leader_of(&snapshot, &lane.topic.name, lane.partition), now);
         }
         drop(state);
         self.topics().iter().for_each(|topic| learn(topic, &snapshot));
+    }
+
+    /// Fails what is for topics that brokers refuse for good: it has no leader, and will have none.
+    fn fail_refused(self: &Arc<Self>) {
+        let mut refused = Vec::new();
+        {
+            let state = self.lock();
+            for line in state.core.homeless() {
+                if let Some(lane) = state.lanes.get(&line)
+                    && let Some(error) = refusal_of(&state.snapshot, &lane.topic.name)
+                {
+                    refused.push((Arc::clone(lane), error));
+                }
+            }
+        }
+        for (lane, error) in refused {
+            // On its line it is failed like the others; it is not worth being sealed.
+            drop(lane.close(self));
+            self.with_core(|core, now| core.fail_line(lane.line, &error, now));
+        }
     }
 
     /// Whether nothing is left to be done.
@@ -127,7 +147,7 @@ impl Shared {
         let homeless: Vec<TopicKey> = state
             .core
             .homeless()
-            .filter_map(|line| Some(TopicKey::Name(state.lanes.get(line)?.topic.name.clone())))
+            .filter_map(|line| Some(TopicKey::Name(state.lanes.get(&line)?.topic.name.clone())))
             .collect();
         drop(state);
         if !homeless.is_empty() {

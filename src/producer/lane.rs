@@ -13,13 +13,13 @@ use super::machine_core::LineId;
 use super::partitioner::Turn;
 use super::seal::Job;
 use super::shared::Shared;
-use super::topic::TopicState;
+use super::topic::TopicFacts;
 use crate::net::clock;
 use crate::records::{AsHeader, BatchBuilder, NO_TIMESTAMP, NewRecord};
 use crate::{Error, Result};
 
 /// Bytes in front of a batch's records, and those that the encoder may write beyond its end.
-const OVERHEAD: usize = 61 + 8;
+pub(crate) const OVERHEAD: usize = 61 + 8;
 
 /// A batch does not start with more than this part of all memory.
 const HINT_SHARE: usize = 16;
@@ -54,7 +54,7 @@ pub(crate) struct Chores {
 /// The open batch of a partition.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    pub(crate) topic: Arc<TopicState>,
+    pub(crate) topic: Arc<TopicFacts>,
     pub(crate) partition: i32,
     pub(crate) line: LineId,
     open: Mutex<Open>,
@@ -79,7 +79,7 @@ struct OpenBatch {
 }
 
 impl Lane {
-    pub(crate) fn new(topic: Arc<TopicState>, partition: i32, line: LineId) -> Self {
+    pub(crate) fn new(topic: Arc<TopicFacts>, partition: i32, line: LineId) -> Self {
         Self { topic, partition, line, open: Mutex::default() }
     }
 
@@ -178,7 +178,14 @@ impl Lane {
         let room = room_in(&builder, need, target);
         let done = Completion::new(self.topic.name.clone(), self.partition);
         shared.coarse.refresh();
-        Ok(OpenBatch { builder, share, done, opened: clock::now(), room })
+        let opened = clock::now();
+        self.topic.touch(opened);
+        Ok(OpenBatch { builder, share, done, opened, room })
+    }
+
+    /// Whether there is an open batch.
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().batch.is_some()
     }
 
     /// Closes the open batch, if there is one. What it gives has to be [sealed](Shared::seal).

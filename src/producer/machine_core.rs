@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::machine_identity::Identity;
-use super::machine_line::{Answer, Event, Line, Rules, Stamped, Ticket};
+use super::machine_line::{Answer, Event, Line, Rules, Sequences, Stamped, Ticket};
 use crate::Error;
 use crate::conn::Dice;
 
@@ -66,6 +66,8 @@ struct Node {
     queue: BTreeSet<(u64, LineId)>,
     /// Lines with open batches that are due.
     due: BTreeSet<(u64, LineId)>,
+    /// Those of them that may send, and have nothing else to be sent before.
+    closable: BTreeSet<(u64, LineId)>,
 }
 
 /// One batch of a request.
@@ -94,6 +96,8 @@ pub(crate) trait Weighed {
 pub(crate) struct Core<B> {
     limits: Limits,
     entries: Vec<Entry<B>>,
+    /// Places of lines that were forgotten.
+    free: Vec<LineId>,
     nodes: BTreeMap<i32, Node>,
     /// Whose turn it is.
     turn: Option<i32>,
@@ -121,6 +125,7 @@ impl<B: Weighed> Core<B> {
         Self {
             limits,
             entries: Vec::new(),
+            free: Vec::new(),
             nodes: BTreeMap::new(),
             turn: None,
             identity: None,
@@ -136,17 +141,47 @@ impl<B: Weighed> Core<B> {
         }
     }
 
-    /// A line for one more partition.
-    pub(crate) fn add_line(&mut self, open: bool) -> LineId {
-        self.entries.push(Entry {
-            line: Line::new(self.limits.rules),
-            leader: None,
-            queued: None,
-            open,
-            alarm: None,
-            open_batch: None,
-        });
+    /// A line for one more partition, whose sequences go on there if it had one before.
+    pub(crate) fn add_line(&mut self, open: bool, kept: Option<Sequences>) -> LineId {
+        if let Some(id) = self.free.pop()
+            && let Some(entry) = self.entries.get_mut(id)
+        {
+            entry.line.restart(kept);
+            entry.open = open;
+            return id;
+        }
+        let mut line = Line::new(self.limits.rules);
+        line.restart(kept);
+        self.entries.push(Entry { line, leader: None, queued: None, open, alarm: None, open_batch: None });
         self.entries.len() - 1
+    }
+
+    /// Whether nothing is on its way on a line.
+    pub(crate) fn is_quiet(&self, id: LineId) -> bool {
+        self.entries.get(id).is_some_and(|entry| entry.open_batch.is_none() && entry.line.is_quiet())
+    }
+
+    /// Forgets a quiet line: its number is another's from now on. Gives where its sequences go on.
+    pub(crate) fn remove_line(&mut self, id: LineId) -> Option<Sequences> {
+        self.forget_open(id);
+        for set in [&mut self.homeless, &mut self.broken, &mut self.told] {
+            set.remove(&id);
+        }
+        let entry = self.entries.get_mut(id)?;
+        if let Some(at) = entry.alarm.take() {
+            self.alarms.remove(&(at, id));
+        }
+        let former = entry.leader.take();
+        if let Some(number) = entry.queued.take()
+            && let Some(node) = self.nodes.get_mut(&former.unwrap_or(NOBODY))
+        {
+            node.queue.remove(&(number, id));
+        }
+        entry.open = false;
+        let kept = entry.line.sequences();
+        entry.line.restart(None);
+        self.free.push(id);
+        kept
     }
 
     /// A batch was opened.
@@ -192,6 +227,7 @@ impl<B: Weighed> Core<B> {
             && let Some(node) = self.nodes.get_mut(&entry.leader.unwrap_or(NOBODY))
         {
             node.due.remove(&(due, id));
+            node.closable.remove(&(due, id));
         }
     }
 
@@ -258,7 +294,10 @@ impl<B: Weighed> Core<B> {
         let queued = entry.queued.take();
         if let Some(node) = self.nodes.get_mut(&former) {
             queued.map(|number| node.queue.remove(&(number, id)));
-            due.map(|number| node.due.remove(&(number, id)));
+            if let Some(number) = due {
+                node.due.remove(&(number, id));
+                node.closable.remove(&(number, id));
+            }
         }
         if let Some(number) = due {
             self.nodes.entry(leader.unwrap_or(NOBODY)).or_default().due.insert((number, id));
@@ -300,6 +339,11 @@ impl<B: Weighed> Core<B> {
         for id in 0..self.entries.len() {
             self.with(id, now, |line, _| line.fail(error, all));
         }
+    }
+
+    /// Fails what is not in flight of one line.
+    pub(crate) fn fail_line(&mut self, id: LineId, error: &Error, now: Instant) {
+        self.with(id, now, |line, _| line.fail(error, false));
     }
 
     /// Time has passed.
@@ -350,6 +394,14 @@ impl<B: Weighed> Core<B> {
             self.set_alarm(id, at);
         }
         let Some(entry) = self.entries.get_mut(id) else { return };
+        if let Some(number) = entry.open_batch.and_then(|batch| batch.due) {
+            let node = self.nodes.entry(entry.leader.unwrap_or(NOBODY)).or_default();
+            if entry.open && entry.line.waiting() == 0 {
+                node.closable.insert((number, id));
+            } else {
+                node.closable.remove(&(number, id));
+            }
+        }
         let Some(leader) = entry.leader.filter(|_| entry.open && entry.queued.is_none()) else { return };
         let node = self.nodes.entry(leader).or_default();
         // Without a connection it waits in the queue, which is why one is made.
@@ -387,8 +439,7 @@ impl<B: Weighed> Core<B> {
         if node.place.is_none() || node.in_flight >= self.limits.in_flight_max {
             return None;
         }
-        let mut due = node.due.iter().map(|(_, id)| *id);
-        due.find(|id| self.entries.get(*id).is_some_and(|entry| entry.open && entry.line.waiting() == 0))
+        node.closable.first().map(|(_, id)| *id)
     }
 
     /// The next request: `None` if no broker can take one.

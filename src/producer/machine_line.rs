@@ -20,6 +20,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+pub(crate) use kept::Sequences;
 pub(crate) use slot::{Answer, End, Event, Rules, Stamped, Ticket};
 use slot::{Slot, State, after, is_behind};
 
@@ -27,6 +28,7 @@ use super::machine_identity::Identity;
 use crate::Error;
 use crate::conn::Dice;
 
+mod kept;
 mod slot;
 
 /// The line of one partition.
@@ -104,6 +106,7 @@ impl<B> Line<B> {
             stamp: None,
             maybe: false,
             torn: false,
+            overtaken: false,
             error: None,
         });
         if let Some(error) = self.over.clone() {
@@ -165,6 +168,7 @@ impl<B> Line<B> {
                 stamp,
                 maybe: whole.maybe,
                 torn: whole.maybe,
+                overtaken: whole.overtaken,
                 error: whole.error.clone(),
             };
             stamp = stamp.map(|stamp| Stamped { sequence: after(stamp.sequence, count), ..stamp });
@@ -293,18 +297,23 @@ impl<B> Line<B> {
         for slot in before {
             match slot.stamp {
                 // A broker that took this one has those before it, or will never take them: it is asked again.
-                Some(_) => slot.maybe = true,
+                Some(_) => (slot.maybe, slot.overtaken) = (true, true),
                 None => overtaken.push(slot.ticket),
             }
         }
         self.end(ticket, end);
         if self.rules.idempotent {
             for ticket in overtaken {
-                self.broken = true;
-                let error = Error::io("a later record of the partition was written first");
-                self.end(ticket, End::failed(error));
+                self.overtaken(ticket);
             }
         }
+    }
+
+    /// Ends a batch that is not in the log, where a later one is: behind that it has no place.
+    fn overtaken(&mut self, ticket: Ticket) {
+        self.broken = true;
+        let error = Error::io("a later record of the partition was, or may have been, written first");
+        self.end(ticket, End::failed(error));
     }
 
     fn retry(&mut self, ticket: Ticket, error: Error, maybe: bool, now: Instant, dice: &mut Dice) {
@@ -346,6 +355,9 @@ impl<B> Line<B> {
                 if slot.maybe {
                     // What the gap was left for may yet arrive, and an earlier attempt of this one behind it.
                     return self.lost(ticket, error, now, dice);
+                }
+                if slot.overtaken {
+                    self.overtaken(ticket);
                 }
             }
         }
@@ -400,13 +412,26 @@ impl<B> Line<B> {
 
     fn refused(&mut self, ticket: Ticket, error: Error, records: Vec<(i32, Error)>) {
         self.rewinding = self.in_flight > 0;
+        let at = self.index(ticket).filter(|at| self.slots.get(*at).is_some_and(|slot| slot.maybe));
+        if self.rules.idempotent
+            && let Some(at) = at
+        {
+            // Nobody will find out whether it is in the log, where those before it are not.
+            let before = self.slots.iter().take(at).filter(|slot| slot.waits() && !slot.maybe);
+            let before: Vec<Ticket> = before.map(|slot| slot.ticket).collect();
+            for ticket in before {
+                self.overtaken(ticket);
+            }
+        }
         self.give_up(ticket, error, records);
     }
 
     /// Ends a batch that is not in flight. Its numbers may be lost by that.
     fn give_up(&mut self, ticket: Ticket, error: Error, records: Vec<(i32, Error)>) {
         let maybe = self.slot_mut(ticket).is_some_and(|slot| slot.maybe);
-        let error = if maybe { error.maybe_done() } else { error };
+        let mark = |error: Error| if maybe { error.maybe_done() } else { error };
+        let error = mark(error);
+        let records = records.into_iter().map(|(place, error)| (place, mark(error))).collect();
         self.leave_hole(ticket);
         self.end(ticket, End::Failed { error, records });
     }

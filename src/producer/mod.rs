@@ -44,6 +44,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod topic;
+mod topics;
 mod transaction;
 
 use std::fmt;

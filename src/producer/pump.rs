@@ -10,15 +10,15 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::ack::{Completion, Outcome};
-use super::answers::Sent;
+use super::answers::{Sent, failure};
 use super::interceptor::BatchReport;
 use super::machine_core::{Core, Item, LineId, Outgoing};
 use super::machine_identity;
-use super::machine_line::{Answer, End, Event, Ticket};
-use super::seal::Job;
+use super::machine_line::{End, Event, Ticket};
+use super::seal::{Job, Sealed};
 use super::shared::{Batch, Link, Shared, State};
 use super::stats::Facts;
-use super::topic::TopicState;
+use super::topic::TopicFacts;
 use super::transaction::Transactions;
 use crate::conn::{Connection, Patience};
 use crate::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -66,7 +66,7 @@ impl Shared {
                 let mut state = self.lock();
                 state.core.handle_timeout(now);
                 match state.core.poll_close(now) {
-                    Some(line) => state.lanes.get(line).cloned(),
+                    Some(line) => state.lanes.get(&line).cloned(),
                     None => return any,
                 }
             };
@@ -146,10 +146,10 @@ impl Shared {
         };
         let versions = connection.versions()?.usable(ApiKey::PRODUCE)?;
         let transactional = self.settings.transactional.is_some();
-        let mut topics: BTreeMap<Str, (Arc<TopicState>, Vec<PartitionProduceData>)> = BTreeMap::new();
+        let mut topics: BTreeMap<Str, (Arc<TopicFacts>, Vec<PartitionProduceData>)> = BTreeMap::new();
         let mut sent = Sent::to(outgoing.broker, outgoing.place);
         for item in &outgoing.items {
-            let Some(lane) = lanes.get(item.line) else { continue };
+            let Some(lane) = lanes.get(&item.line) else { continue };
             let Some(bytes) =
                 sealed_bytes(core, item.line, item.ticket, |sealed| sealed.bytes(item.stamp, transactional))
             else {
@@ -191,18 +191,11 @@ impl Shared {
     fn failed(self: &Arc<Self>, outgoing: &Outgoing, error: &Error) {
         let mut state = self.lock();
         let now = clock::now();
-        let passes = error.is_io();
         for item in &outgoing.items {
-            let error = error.clone();
-            let answer = if passes {
-                Answer::Retry { error, maybe: false }
-            } else {
-                Answer::Refused { error, records: Vec::new() }
-            };
-            state.core.handle_answer(item.line, item.ticket, answer, now);
+            state.core.handle_answer(item.line, item.ticket, failure(error), now);
         }
         state.core.handle_done(outgoing.broker);
-        if passes {
+        if error.is_io() {
             state.lose(outgoing.broker, outgoing.place, now);
         }
         drop(state);
@@ -215,13 +208,18 @@ impl Shared {
         loop {
             let Some((line, event)) = self.lock().core.poll_event() else { return any };
             any = true;
-            match event {
-                Event::Ended { batch, end } => self.ended(batch, end),
-                Event::Split { ticket, batch, error } => {
-                    if let Err(error) = self.split(line, ticket, &batch, &error) {
-                        self.with_core(|core, now| core.handle_unsealed(line, ticket, error.clone(), now));
-                        self.ended(batch, End::Failed { error, records: Vec::new() });
-                    }
+            self.hear(line, event);
+        }
+    }
+
+    /// Takes over what the core has given.
+    pub(super) fn hear(self: &Arc<Self>, line: LineId, event: Event<Batch>) {
+        match event {
+            Event::Ended { batch, end } => self.ended(batch, end),
+            Event::Split { ticket, batch, error } => {
+                if let Err(error) = self.split(line, ticket, &batch, &error) {
+                    self.with_core(|core, now| core.handle_unsealed(line, ticket, error.clone(), now));
+                    self.ended(batch, End::Failed { error, records: Vec::new() });
                 }
             }
         }
@@ -230,7 +228,8 @@ impl Shared {
     fn ended(self: &Arc<Self>, batch: Batch, end: End) {
         let Batch { done, serial, sealed, facts } = batch;
         let mut state = self.lock();
-        state.pending.remove(&serial);
+        // What the end of all has told already is not told again.
+        let told = state.pending.remove(&serial).is_none();
         if let End::Failed { error, .. } = &end {
             state.batch_failed(error);
         }
@@ -241,6 +240,9 @@ impl Shared {
         }
         // Its memory first, so that whoever hears of it finds room.
         drop(sealed);
+        if told {
+            return;
+        }
         let outcome = match end {
             End::Written { offset, timestamp } => Outcome::Written { offset, timestamp },
             End::Failed { error, records } => {
@@ -280,17 +282,23 @@ impl Shared {
 
     /// Takes a batch apart that was too large for its broker.
     fn split(self: &Arc<Self>, line: LineId, ticket: Ticket, batch: &Batch, error: &Error) -> Result<()> {
-        let lane = self.lock().lanes.get(line).cloned().ok_or_else(|| error.clone())?;
-        let closed = batch.sealed.as_ref().map(super::seal::Sealed::closed).ok_or_else(|| error.clone())?;
+        let lane = self.lock().lanes.get(&line).cloned().ok_or_else(|| error.clone())?;
+        let closed = batch.sealed.as_ref().map(Sealed::closed).ok_or_else(|| error.clone())?;
         lane.topic.forget_ratio();
+        // They are in the budget by the batch that they were, until the last of them is done.
+        let share = batch.sealed.as_ref().and_then(Sealed::share);
         let pieces = closed.split(&mut Decompressor::new(), self.settings.batch_size)?;
         let mut state = self.lock();
+        // At the end of all nobody waits for it any more.
+        if !state.pending.contains_key(&batch.serial) {
+            return Err(error.clone());
+        }
         let mut parts = Vec::with_capacity(pieces.len());
         let mut builders = Vec::with_capacity(pieces.len());
         let mut children = Vec::with_capacity(pieces.len());
         for (first, builder) in pieces {
             let done = Completion::new(lane.topic.name.clone(), lane.partition);
-            let serial = state.expect(&done);
+            let serial = state.expect(&done, builder.count());
             let facts = Facts { count: builder.count(), ..batch.facts };
             let count = i32::try_from(builder.count()).unwrap_or(i32::MAX);
             children.push((i32::try_from(first).unwrap_or(i32::MAX), Arc::clone(&done)));
@@ -303,8 +311,7 @@ impl Shared {
         self.counters.split();
         batch.done.complete(Outcome::Split(children));
         for (ticket, builder) in tickets.into_iter().zip(builders) {
-            // They are in the budget by the batch that they were, until that is done.
-            self.seal(Job { line, ticket, builder, share: None, topic: Arc::clone(&lane.topic) });
+            self.seal(Job { line, ticket, builder, share: share.clone(), topic: Arc::clone(&lane.topic) });
         }
         Ok(())
     }
@@ -314,7 +321,7 @@ fn sealed_bytes(
     core: &mut Core<Batch>,
     line: LineId,
     ticket: Ticket,
-    make: impl FnOnce(&mut super::seal::Sealed) -> Bytes,
+    make: impl FnOnce(&mut Sealed) -> Bytes,
 ) -> Option<Bytes> {
     core.batch_mut(line, ticket)?.sealed.as_mut().map(make)
 }

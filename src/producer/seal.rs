@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::buffers::{Buffer, Share};
 use super::machine_core::LineId;
 use super::machine_line::{Stamped, Ticket};
-use super::topic::TopicState;
+use super::topic::TopicFacts;
 use crate::Result;
 use crate::records::{BatchBuilder, Closed, Compression, Compressor, Stamp};
 
@@ -24,7 +24,7 @@ pub(crate) struct Job {
     pub(crate) ticket: Ticket,
     pub(crate) builder: BatchBuilder,
     pub(crate) share: Option<Share>,
-    pub(crate) topic: Arc<TopicState>,
+    pub(crate) topic: Arc<TopicFacts>,
 }
 
 impl Job {
@@ -36,8 +36,9 @@ impl Job {
 /// A sealed batch and its memory.
 #[derive(Debug)]
 pub(crate) struct Sealed {
-    closed: Closed,
+    /// In front, so that the memory comes back whole when what is below lets go of it.
     share: Option<Share>,
+    closed: Closed,
     /// The bytes under the last stamp.
     sent: Option<(Option<Stamped>, Bytes)>,
 }
@@ -49,6 +50,11 @@ impl Sealed {
 
     pub(crate) fn closed(&self) -> &Closed {
         &self.closed
+    }
+
+    /// What stands for its memory, for those who come in its place.
+    pub(crate) fn share(&self) -> Option<Share> {
+        self.share.clone()
     }
 
     /// The bytes that go out; the same as before, if it is the same stamp.
@@ -63,7 +69,7 @@ impl Sealed {
             None => Stamp::default(),
         };
         self.sent = None;
-        let share = self.share.take();
+        let share = self.share.clone();
         let bytes = self.closed.stamp_as(&header, |memory| Buffer::from_parts(memory, share).freeze());
         self.sent = Some((stamp, bytes.clone()));
         bytes
@@ -83,11 +89,11 @@ thread_local! {
 }
 
 /// Compresses a batch if its topic wants that, and takes the checksum of its records.
-pub(crate) fn seal(mut builder: BatchBuilder, share: Option<Share>, topic: &TopicState) -> Result<Sealed> {
+pub(crate) fn seal(mut builder: BatchBuilder, share: Option<Share>, topic: &TopicFacts) -> Result<Sealed> {
     let (compression, level) = topic.compression;
     if compression == Compression::None {
         let closed = builder.close(None, &mut Vec::new())?;
-        return Ok(Sealed { closed, share, sent: None });
+        return Ok(Sealed { share, closed, sent: None });
     }
     let key = (compression.id(), level);
     let spare = TOOLS.with_borrow_mut(|tools| tools.remove(&key));
@@ -101,7 +107,7 @@ pub(crate) fn seal(mut builder: BatchBuilder, share: Option<Share>, topic: &Topi
     let closed = builder.close(Some(&mut compressor), &mut scratch)?;
     topic.learn_ratio(closed.plain_size(), closed.size());
     TOOLS.with_borrow_mut(|tools| tools.insert(key, (compressor, scratch)));
-    Ok(Sealed { closed, share, sent: None })
+    Ok(Sealed { share, closed, sent: None })
 }
 
 /// A compressor for a codec, at its default level if none is said.

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Instant;
 
-use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::ack::{Ack, Completion, Outcome};
@@ -20,14 +19,15 @@ use super::buffers::{Buffer, Buffers};
 use super::coarse::Coarse;
 use super::config::Settings;
 use super::lane::{Chores, Lane, Refusal};
-use super::machine_core::{Core, Weighed};
+use super::machine_core::{Core, LineId, Weighed};
 use super::machine_identity;
-use super::machine_line::Ticket;
+use super::machine_line::{Sequences, Ticket};
 use super::partitioner::{Choice, PartitionLoad};
 use super::record::Record;
 use super::seal::{Job, Sealed, seal};
 use super::stats::{Counters, Facts};
 use super::topic::{LOAD_FRESH, LOAD_FRESH_EACH, TopicState, leader_of, learn};
+use super::topics::Topics;
 use super::transaction::Transactions;
 use crate::cluster::Cluster;
 use crate::cluster::metadata::{Snapshot, TopicKey};
@@ -38,9 +38,6 @@ use crate::records::AsHeader;
 use crate::wire::Str;
 use crate::{Error, Result};
 
-/// The longest name that a topic can have, in bytes.
-const TOPIC_NAME_MAX: usize = 249;
-
 /// See the module.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
@@ -49,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) buffers: Buffers,
     pub(crate) coarse: Arc<Coarse>,
     pub(crate) counters: Counters,
-    topics: RwLock<Topics>,
+    pub(super) topics: RwLock<Topics>,
     state: Mutex<State>,
     /// Wakes the keeper.
     pub(crate) kick: Notify,
@@ -65,26 +62,6 @@ pub(crate) struct Shared {
     /// Makes the keeper panic.
     #[cfg(test)]
     pub(crate) fail_point: AtomicBool,
-}
-
-/// Topics by name. Programs send to few, so the first of them are found without a full look-up.
-#[derive(Default)]
-struct Topics {
-    first: SmallVec<[Arc<TopicState>; 4]>,
-    all: BTreeMap<Str, Arc<TopicState>>,
-}
-
-impl Topics {
-    fn get(&self, name: &str) -> Option<&Arc<TopicState>> {
-        self.first.iter().find(|topic| *topic.name == *name).or_else(|| self.all.get(name))
-    }
-
-    fn insert(&mut self, topic: &Arc<TopicState>) {
-        if self.first.len() < self.first.inline_size() {
-            self.first.push(Arc::clone(topic));
-        }
-        self.all.insert(topic.name.clone(), Arc::clone(topic));
-    }
 }
 
 /// A batch on its line.
@@ -116,15 +93,17 @@ pub(crate) enum Link {
 /// What is behind the lock.
 pub(crate) struct State {
     pub(crate) core: Core<Batch>,
-    pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) lanes: BTreeMap<LineId, Arc<Lane>>,
+    /// Where the sequences of lines that were forgotten go on.
+    pub(super) kept: BTreeMap<(Str, i32), Sequences>,
     pub(crate) links: BTreeMap<i32, Link>,
     pub(crate) places: u64,
     pub(crate) identity: machine_identity::Machine,
     /// Of a transactional producer.
     pub(crate) transactions: Option<Transactions>,
     pub(crate) snapshot: Arc<Snapshot>,
-    /// Batches that are not done.
-    pub(crate) pending: BTreeMap<u64, Arc<Completion>>,
+    /// Batches that are not done, and how many records they have.
+    pub(crate) pending: BTreeMap<u64, (Arc<Completion>, usize)>,
     serials: u64,
     /// Jobs for threads, and how many of those there are.
     pub(crate) jobs: VecDeque<Job>,
@@ -136,7 +115,7 @@ pub(crate) struct State {
     pub(crate) armed: Option<Instant>,
     /// Why nothing can be sent any more.
     pub(crate) fatal: Option<Error>,
-    dice: Dice,
+    pub(super) dice: Dice,
 }
 
 impl Shared {
@@ -144,7 +123,8 @@ impl Shared {
         let mut dice = Dice::new(seed);
         let state = State {
             core: Core::new(settings.limits(), dice.roll()),
-            lanes: Vec::new(),
+            lanes: BTreeMap::new(),
+            kept: BTreeMap::new(),
             links: BTreeMap::new(),
             places: 0,
             identity: machine_identity::Machine::new(settings.backoff, dice.roll()),
@@ -215,39 +195,8 @@ impl Shared {
         self.shutting.notify_waiters();
     }
 
-    /// The topic of that name.
-    pub(crate) fn topic(&self, name: &str) -> Arc<TopicState> {
-        if let Some(topic) = self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name) {
-            return Arc::clone(topic);
-        }
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(topic) = topics.get(name) {
-            return Arc::clone(topic);
-        }
-        let mut state = self.lock();
-        let topic = TopicState::new(name.into(), self.settings.compression_of(name), state.dice.roll());
-        // What is known already need not be waited for.
-        learn(&topic, &state.snapshot);
-        drop(state);
-        topics.insert(&topic);
-        drop(topics);
-        self.cluster.want([TopicKey::Name(topic.name.clone())]);
-        topic
-    }
-
-    /// The topic of that name, for a record of it.
-    pub(crate) fn find_topic(&self, name: &str) -> Result<Arc<TopicState>> {
-        if name.is_empty() || name.len() > TOPIC_NAME_MAX {
-            return Err(Error::invalid(format!(
-                "a topic name of {} bytes: 1 to {TOPIC_NAME_MAX}",
-                name.len()
-            )));
-        }
-        Ok(self.topic(name))
-    }
-
-    pub(crate) fn topics(&self) -> Vec<Arc<TopicState>> {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner).all.values().cloned().collect()
+    pub(crate) fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.lock().lanes.values().cloned().collect()
     }
 
     /// Takes a record, if there is room and its partition is known. Does not wait.
@@ -294,22 +243,35 @@ impl Shared {
         }
     }
 
-    /// The partition of a record, and whether it is only that partition's turn.
+    /// How many partitions the topic has, if that is known, and the one that is named is among them.
     #[inline]
-    fn choose<H>(&self, topic: &TopicState, record: &Record<'_, H>) -> Result<(u32, bool), Refusal> {
+    pub(crate) fn ready(&self, topic: &TopicState, partition: Option<i32>) -> Result<u32, Refusal> {
         let count = topic.count();
         if count == 0 {
             // What may pass is waited for, until there is no time left.
-            let error = topic.error().filter(|error| !error.is_retriable());
-            return Err(error.map_or(Refusal::NotReady, Refusal::Error));
+            return Err(match topic.error().filter(|error| !error.is_retriable()) {
+                Some(error) => {
+                    // It may be allowed by the next time.
+                    self.lacks(topic);
+                    Refusal::Error(error)
+                }
+                None => Refusal::NotReady,
+            });
         }
+        match partition.map(|partition| (partition, u32::try_from(partition))) {
+            Some((partition, Err(_))) => Err(Error::invalid(format!("partition {partition}")).into()),
+            // It may be new.
+            Some((_, Ok(partition))) if partition >= count => Err(Refusal::NotReady),
+            _ => Ok(count),
+        }
+    }
+
+    /// The partition of a record, and whether it is only that partition's turn.
+    #[inline]
+    fn choose<H>(&self, topic: &TopicState, record: &Record<'_, H>) -> Result<(u32, bool), Refusal> {
+        let count = self.ready(topic, record.partition)?;
         if let Some(partition) = record.partition {
-            return match u32::try_from(partition) {
-                Ok(partition) if partition < count => Ok((partition, false)),
-                // It may be new.
-                Ok(_) => Err(Refusal::NotReady),
-                Err(_) => Err(Error::invalid(format!("partition {partition}")).into()),
-            };
+            return Ok((partition.unsigned_abs(), false));
         }
         match self.settings.partitioning.choose(&topic.name, record.key, count)? {
             Choice::At(partition) => Ok((partition, false)),
@@ -367,9 +329,10 @@ impl Shared {
         let make = || {
             let now = clock::now();
             let mut state = self.lock();
-            let line = state.core.add_line(self.settings.transactional.is_none());
-            let lane = Arc::new(Lane::new(Arc::clone(topic), index, line));
-            state.lanes.push(Arc::clone(&lane));
+            let kept = state.kept.remove(&(topic.name.clone(), index));
+            let line = state.core.add_line(self.settings.transactional.is_none(), kept);
+            let lane = Arc::new(Lane::new(Arc::clone(topic.facts()), index, line));
+            state.lanes.insert(line, Arc::clone(&lane));
             let leader = leader_of(&state.snapshot, &topic.name, index);
             state.core.handle_leader(line, leader, now);
             lane
@@ -433,7 +396,7 @@ impl Shared {
             if let Some(error) = topic.error().filter(|error| !error.is_retriable()) {
                 return Err(error);
             }
-            self.cluster.lacking([TopicKey::Name(topic.name.clone())]);
+            self.lacks(topic);
             let mut changed = std::pin::pin!(changes.changed());
             let news = poll_fn(|cx| {
                 let news = changed.as_mut().poll(cx).is_ready() || shut.as_mut().poll(cx).is_ready();
@@ -464,7 +427,7 @@ impl Shared {
         opened: Instant,
     ) -> Option<Ticket> {
         let mut state = self.lock();
-        let serial = state.expect(&done);
+        let serial = state.expect(&done, count);
         let batch = Batch { done, serial, sealed: None, facts: Facts { count, opened, sent: false } };
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         state.core.handle_closed(lane.line, batch, count, opened)
@@ -543,22 +506,20 @@ impl Shared {
 
     /// Closes all open batches, and gives what is not done.
     pub(crate) fn close_batches(self: &Arc<Self>) -> Vec<Arc<Completion>> {
-        let lanes = self.lock().lanes.clone();
-        for lane in lanes {
+        for lane in self.lanes() {
             if let Some(job) = lane.close(self) {
                 self.seal(job);
             }
         }
         self.pump();
-        self.lock().pending.values().cloned().collect()
+        self.lock().pending.values().map(|(done, _)| Arc::clone(done)).collect()
     }
 
     /// Ends everything that is not done with this error. What is in flight may have been written.
     pub(crate) fn fail_all(self: &Arc<Self>, error: &Error) {
         self.shut(Some(error.clone()));
         self.buffers.close();
-        let lanes = self.lock().lanes.clone();
-        for (open, count) in lanes.iter().filter_map(|lane| lane.abandon()) {
+        for (open, count) in self.lanes().iter().filter_map(|lane| lane.abandon()) {
             self.finish(&open, count, Outcome::Failed { error: error.clone(), records: Vec::new() });
         }
         let jobs = std::mem::take(&mut self.lock().jobs);
@@ -570,17 +531,18 @@ impl Shared {
         self.end_transactions(error);
         // Those between two places, such as batches that are being taken apart.
         let rest = std::mem::take(&mut self.lock().pending);
-        for done in rest.into_values() {
-            done.complete(Outcome::Failed { error: error.clone().maybe_done(), records: Vec::new() });
+        for (done, count) in rest.into_values() {
+            let error = error.clone().maybe_done();
+            self.finish(&done, count, Outcome::Failed { error, records: Vec::new() });
         }
     }
 }
 
 impl State {
     /// A batch that is to be done one day; its number among those.
-    pub(crate) fn expect(&mut self, done: &Arc<Completion>) -> u64 {
+    pub(crate) fn expect(&mut self, done: &Arc<Completion>, count: usize) -> u64 {
         self.serials += 1;
-        self.pending.insert(self.serials, Arc::clone(done));
+        self.pending.insert(self.serials, (Arc::clone(done), count));
         self.serials
     }
 }

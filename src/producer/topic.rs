@@ -1,6 +1,7 @@
 //! What a producer knows of a topic: how many partitions there are, the lane of each, whose turn it is, and how
 //! well its records compress. Read for each record without a lock.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,29 +20,41 @@ pub(crate) const LOAD_FRESH: Duration = Duration::from_millis(5);
 /// It is good for so much longer for each partition.
 pub(crate) const LOAD_FRESH_EACH: Duration = Duration::from_micros(5);
 
+/// A topic is forgotten when it was not used for so long and nobody has it in hand: Java's
+/// `metadata.max.idle.ms`.
+pub(crate) const IDLE_MAX: Duration = Duration::from_mins(5);
+
 /// Nobody's turn.
 const NONE: u32 = u32::MAX;
 
 /// A topic that records are sent to.
 #[derive(Debug)]
 pub(crate) struct TopicState {
-    pub(crate) name: Str,
-    pub(crate) compression: (Compression, Option<i32>),
+    facts: Arc<TopicFacts>,
     /// 0 while it is not known.
     count: AtomicU32,
     lanes: Lanes,
     /// The partition whose turn it is.
     current: AtomicU32,
-    /// To how many thousandths of their size records come by compression.
-    ratio: AtomicU32,
-    known: Mutex<Known>,
     pub(crate) turns: Mutex<Turns>,
 }
 
-#[derive(Debug, Default)]
+/// What batches have to know of their topic. Lanes hold this and not the topic, which holds them.
+#[derive(Debug)]
+pub(crate) struct TopicFacts {
+    pub(crate) name: Str,
+    pub(crate) compression: (Compression, Option<i32>),
+    /// To how many thousandths of their size records come by compression.
+    ratio: AtomicU32,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
 struct Known {
     id: Uuid,
     error: Option<Error>,
+    /// When a batch was last opened for it, or it was first named.
+    used: Instant,
 }
 
 /// By what the next partition is chosen.
@@ -54,23 +67,37 @@ pub(crate) struct Turns {
 }
 
 impl TopicState {
-    pub(crate) fn new(name: Str, compression: (Compression, Option<i32>), seed: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        name: Str,
+        compression: (Compression, Option<i32>),
+        seed: u64,
+        now: Instant,
+    ) -> Arc<Self> {
         let turns = Turns {
             load: Load::default(),
             measured: None,
             round: RoundRobin::default(),
             dice: Dice::new(seed),
         };
+        let known = Known { id: Uuid::ZERO, error: None, used: now };
+        let facts = TopicFacts { name, compression, ratio: AtomicU32::new(1000), known: Mutex::new(known) };
         Arc::new(Self {
-            name,
-            compression,
+            facts: Arc::new(facts),
             count: AtomicU32::new(0),
             lanes: Lanes::default(),
             current: AtomicU32::new(NONE),
-            ratio: AtomicU32::new(1000),
-            known: Mutex::default(),
             turns: Mutex::new(turns),
         })
+    }
+
+    pub(crate) fn facts(&self) -> &Arc<TopicFacts> {
+        &self.facts
+    }
+
+    /// All lanes that there are.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        let rows = self.lanes.rows.iter().filter_map(OnceLock::get);
+        rows.flat_map(|row| row.iter()).filter_map(OnceLock::get)
     }
 
     /// How many partitions there are; 0 if that is not known.
@@ -81,22 +108,21 @@ impl TopicState {
 
     /// What metadata says of it now.
     pub(crate) fn learn(&self, count: u32, id: Uuid, error: Option<Error>) {
-        *self.known() = Known { id, error };
+        let refused = error.as_ref().is_some_and(|error| !error.is_retriable());
+        {
+            let mut known = self.facts.known();
+            (known.id, known.error) = (id, error);
+        }
+        if refused {
+            // Nothing can be sent to it; whoever wants to has to hear why.
+            self.count.store(0, Ordering::Release);
+            return;
+        }
         // A topic that was made anew with fewer partitions has fewer; one that is gone keeps what it had.
         if count > 0 && self.count.swap(count, Ordering::AcqRel) != count {
             self.turns().measured = None;
             self.current.store(NONE, Ordering::Release);
         }
-    }
-
-    /// Why nothing can be sent to it, if that is so for good.
-    pub(crate) fn error(&self) -> Option<Error> {
-        self.known().error.clone()
-    }
-
-    /// Its id, where brokers have ids.
-    pub(crate) fn id(&self) -> Uuid {
-        self.known().id
     }
 
     #[inline]
@@ -122,6 +148,36 @@ impl TopicState {
 
     pub(crate) fn turns(&self) -> MutexGuard<'_, Turns> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Deref for TopicState {
+    type Target = TopicFacts;
+
+    fn deref(&self) -> &TopicFacts {
+        &self.facts
+    }
+}
+
+impl TopicFacts {
+    /// Why nothing can be sent to it, if that is so.
+    pub(crate) fn error(&self) -> Option<Error> {
+        self.known().error.clone()
+    }
+
+    /// Its id, where brokers have ids.
+    pub(crate) fn id(&self) -> Uuid {
+        self.known().id
+    }
+
+    /// A batch is opened for it.
+    pub(crate) fn touch(&self, now: Instant) {
+        self.known().used = now;
+    }
+
+    /// Whether it was not used for so long that it may be forgotten.
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.known().used) >= IDLE_MAX
     }
 
     /// How many bytes of records a batch is meant to have, so that it has `batch_size` compressed.
@@ -159,6 +215,12 @@ pub(crate) fn leader_of(snapshot: &Snapshot, topic: &Str, partition: i32) -> Opt
         Leader::Known { broker, .. } if snapshot.broker(broker).is_some() => Some(broker),
         _ => None,
     }
+}
+
+/// What brokers refuse to let anybody send to a topic with, if they do.
+pub(crate) fn refusal_of(snapshot: &Snapshot, topic: &Str) -> Option<Error> {
+    let code = snapshot.topic(topic)?.error;
+    (!code.is_none() && !code.is_retriable()).then(|| Error::broker_said(code, format!("topic {topic}")))
 }
 
 /// Tells a topic what a snapshot says of it.

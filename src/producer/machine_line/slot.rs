@@ -95,6 +95,8 @@ pub(super) struct Slot<B> {
     pub(super) maybe: bool,
     /// It is a part of one that may be in the log: the broker would not know it again by its numbers.
     pub(super) torn: bool,
+    /// A later one is in the log: it may be there before that, but is not to be written behind it.
+    pub(super) overtaken: bool,
     /// Why the last attempt failed.
     pub(super) error: Option<Error>,
 }

@@ -441,6 +441,25 @@ fn what_a_later_batch_has_overtaken_is_asked_about_again() {
     assert_eq!(bench.sent(), [("c", 3)]);
 }
 
+/// A leader that has forgotten the producer takes any number (KIP-360), so a later batch may be written while one before it
+/// is being tried again. Behind that one it has no place any more: it fails rather than to change the order.
+#[test]
+fn what_a_later_batch_has_overtaken_is_not_written_behind_it() {
+    let mut bench = Bench::known();
+    let [a, b, c] = ["a", "b", "c"].map(|batch| bench.push(batch, 1));
+    assert_eq!(bench.sent(), [("a", 1), ("b", 2), ("c", 3)]);
+    bench.refuse(a);
+    bench.retry(b, false);
+    bench.written(c);
+    assert_eq!(bench.told(), ["a failed", "c written"]);
+    assert_eq!(bench.sent(), [("b", 2)], "it might be there");
+    bench.out_of_order(b);
+    assert_eq!(bench.told(), ["b failed"]);
+    bench.push("d", 1);
+    bench.now += DELIVERY / 2;
+    assert_eq!(bench.sent(), [("d", 4)]);
+}
+
 #[test]
 fn pauses_grow_once_for_all_in_flight_and_none_is_in_the_past() {
     let mut bench = Bench::known();

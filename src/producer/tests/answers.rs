@@ -142,6 +142,9 @@ async fn b32_record_errors_blame_the_records_that_they_name_and_no_others() {
         let error = ack.await.unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::INVALID_RECORD));
         assert_eq!(error.to_string().contains("no key"), n == 2, "record {n}: {error}");
+        // The others may go again as they are (P17), and the guilty one may not.
+        assert_eq!(error.is_retriable(), n != 2, "record {n}: {error}");
+        assert!(!error.may_have_happened());
     }
 }
 
@@ -211,4 +214,88 @@ async fn p19_a_hundred_thousand_failing_sends_stay_within_their_memory() {
     let shared = &producer.handle.shared;
     assert!(shared.lock().pending.is_empty());
     assert_eq!(producer.stats().requests_in_flight, 0);
+}
+
+/// P03: a request is stuck in the middle of its writing, its records are given up, and what the pool has is overwritten,
+/// by what it fills memory with that comes back and by other records. What arrives is what was sent.
+#[tokio::test(start_paused = true)]
+async fn p03_what_is_still_being_written_is_never_written_over() {
+    for compression in [crate::records::Compression::None, crate::records::Compression::Lz4] {
+        let broker = Broker::with(2);
+        let (memory, batch) = (1 << 20, 256 << 10);
+        let set = |set: Builder| {
+            let set = set.compression(compression).batch_size(batch).buffer_memory(memory);
+            set.linger(Duration::ZERO).delivery_timeout(3 * SEC)
+        };
+        let (_client, producer) = broker.warm(set).await;
+        broker.world().stalled = true;
+        let noise = |seed: u64, len: usize| -> Vec<u8> {
+            let mut dice = crate::conn::Dice::new(seed);
+            (0..len).map(|_| dice.roll() as u8).collect()
+        };
+        // More than the stream takes.
+        let stuck = noise(1, 200_000);
+        let ack = producer.enqueue(Record::to("t").value(&stuck).partition(0)).await.unwrap();
+        let error = ack.await.unwrap_err();
+        assert!(error.is_timeout() && error.may_have_happened(), "{error}");
+        // All memory that can be had is used again.
+        let mut others = Vec::new();
+        for seed in 2.. {
+            let value = noise(seed, 50_000);
+            match producer.try_enqueue(Record::to("t").value(&value).partition(1)) {
+                Ok(ack) => others.push((value, ack)),
+                Err(_) => break,
+            }
+        }
+        assert!(others.len() >= 6, "{} others", others.len());
+        broker.world().stalled = false;
+        let mut arrived = 0;
+        for (_, ack) in &mut others {
+            arrived += usize::from(ack.await.is_ok());
+        }
+        assert!(arrived > 0, "the connection lives");
+        assert_eq!(broker.log(0), [stuck]);
+        let wanted: Vec<_> = others.into_iter().map(|(value, _)| value).take(arrived).collect();
+        assert_eq!(broker.log(1), wanted);
+        producer.close(10 * SEC).await.unwrap();
+        let pool = &producer.handle.shared.buffers;
+        assert!(pool.used() <= memory);
+    }
+}
+
+/// A right that is taken away while records wait: they fail with what brokers say, at once, and so does what comes
+/// after, until the right is given back.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_refused_fails_what_waits_for_it() {
+    for code in [ErrorCode::TOPIC_AUTHORIZATION_FAILED, ErrorCode::INVALID_TOPIC_EXCEPTION] {
+        let broker = Broker::with(2);
+        let (_client, producer) = broker.warm(|set| set.linger(20 * MS)).await;
+        broker.world().forbidden = Some(code);
+        broker.always(Reply::Refuse(ErrorCode::NOT_LEADER_OR_FOLLOWER));
+        let begun = clock::now();
+        let mut acks = Vec::new();
+        // Some are sent, one waits behind them, and one lingers.
+        for (partition, pause) in [(0, 25), (0, 10), (1, 0)] {
+            acks.push(producer.enqueue(Record::to("t").value("v").partition(partition)).await.unwrap());
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        for ack in acks {
+            let error = ack.await.unwrap_err();
+            assert_eq!((error.code(), error.may_have_happened()), (Some(code), false), "{error}");
+        }
+        let error = producer.send(Record::to("t").value("v")).await.unwrap_err();
+        assert_eq!(error.code(), Some(code));
+        assert!(clock::now() - begun < 2 * SEC, "{:?}", clock::now() - begun);
+        broker.world().forbidden = None;
+        broker.world().always = None;
+        // Who asks again learns of it.
+        let again = async {
+            while producer.send(Record::to("t").value("again").partition(0)).await.is_err() {
+                tokio::time::sleep(100 * MS).await;
+            }
+        };
+        tokio::time::timeout(5 * SEC, again).await.expect("it is allowed again");
+        assert_eq!(broker.log(0), [b"again"]);
+        assert_eq!(broker.log(1).len(), 0);
+    }
 }

@@ -124,3 +124,90 @@ async fn batches_that_are_too_large_are_taken_apart_and_counted() {
     assert_eq!((stats.batches_split, stats.records_acked, stats.records_failed), (1, 9, 0));
     assert_eq!(broker.log(0), (0..8).map(|n| vec![n; 200]).collect::<Vec<_>>());
 }
+
+/// What is given back for want of room and offered again is shown when it is taken, and not each time.
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_for_want_of_room_is_not_shown() {
+    let broker = Broker::with(1);
+    let notes = Arc::new(Notes::default());
+    let set = |set: Builder| set.buffer_memory(8 << 10).batch_size(1 << 10).interceptor(Arc::clone(&notes));
+    let (_client, producer) = broker.warm(set).await;
+    notes.0.lock().unwrap().clear();
+    broker.always(Reply::Silence);
+    let (mut acks, mut refused) = (Vec::new(), 0);
+    for _ in 0..100 {
+        match producer.try_enqueue(Record::to("t").value(&[7; 500])) {
+            Ok(ack) => acks.push(ack),
+            Err(given_back) => {
+                assert!(given_back.error.is_limit(), "{given_back:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(acks.len() > 2 && refused > 50, "{} taken, {refused} refused", acks.len());
+    let shown = notes.0.lock().unwrap().iter().filter(|line| line.starts_with("send")).count();
+    assert_eq!(shown, acks.len());
+    // Nor is a record for a topic that is not known yet.
+    producer.try_enqueue(Record::to("new")).unwrap_err();
+    producer.try_enqueue(Record::to("t").partition(7)).unwrap_err();
+    assert!(
+        !notes.0.lock().unwrap().iter().any(|line| line.contains("send new") || line.contains("Some(7)"))
+    );
+}
+
+/// A batch that is being taken apart when all ends is told like all others, once, and counted.
+#[tokio::test(start_paused = true)]
+async fn what_is_between_two_places_at_the_end_is_counted_and_told() {
+    let broker = Broker::with(1);
+    let notes = Arc::new(Notes::default());
+    let (_client, producer) = broker.warm(|set| set.linger(5 * MS).interceptor(Arc::clone(&notes))).await;
+    notes.0.lock().unwrap().clear();
+    broker.plan([Reply::Refuse(ErrorCode::MESSAGE_TOO_LARGE)]);
+    let acks = [1, 2, 3].map(|n| producer.try_enqueue(Record::to("t").value(&[n; 200])).unwrap());
+    let shared = &producer.handle.shared;
+    tokio::time::sleep(6 * MS).await;
+    // It is in flight; whoever hears of its end is this test.
+    shared.lock().pumping = true;
+    tokio::time::sleep(SEC).await;
+    let (line, split) = shared.lock().core.poll_event().expect("the broker finds it too large");
+    shared.lock().pumping = false;
+    shared.fail_all(&Error::closed("now"));
+    for ack in acks {
+        assert!(ack.try_get().expect("it is told").unwrap_err().is_closed());
+    }
+    let told = || {
+        let failed = producer.stats().records_failed;
+        let seen = notes.0.lock().unwrap();
+        (failed, seen.iter().filter(|line| line.starts_with("batch t 0 3 None")).count())
+    };
+    assert_eq!(told(), (3, 1));
+    // He who took it apart goes on.
+    shared.hear(line, split);
+    tokio::time::sleep(SEC).await;
+    assert_eq!(told(), (3, 1));
+    assert!(shared.lock().pending.is_empty() && shared.lock().core.is_idle());
+}
+
+/// The parts of a batch that was too large are in the budget until the last of them is done.
+#[tokio::test(start_paused = true)]
+async fn parts_of_a_batch_are_in_the_budget() {
+    let broker = Broker::with(1);
+    let total = 64 << 10;
+    let (_client, producer) =
+        broker.warm(|set| set.linger(5 * MS).batch_size(16 << 10).buffer_memory(total)).await;
+    let all_is_free = || producer.handle.shared.buffers.take(total).is_some();
+    assert!(all_is_free());
+    broker.plan([Reply::Refuse(ErrorCode::MESSAGE_TOO_LARGE)]);
+    broker.always(Reply::Refuse(ErrorCode::NOT_ENOUGH_REPLICAS));
+    let acks: Vec<Ack> =
+        (0..8).map(|n| producer.try_enqueue(Record::to("t").value(&[n; 1500])).unwrap()).collect();
+    tokio::time::sleep(50 * MS).await;
+    assert_eq!(producer.stats().batches_split, 1);
+    assert!(!all_is_free(), "the parts wait to be sent");
+    broker.world().always = None;
+    for ack in acks {
+        ack.await.unwrap();
+    }
+    tokio::task::yield_now().await;
+    assert!(all_is_free(), "they are done");
+}

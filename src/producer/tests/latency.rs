@@ -94,3 +94,20 @@ async fn p21_a_throttle_is_waited_out_and_costs_nothing_else() {
     assert_eq!(broker.log(0), [b"1", b"2"]);
     assert_eq!(producer.stats().records_retried, 0);
 }
+
+/// The first record to each broker, one after the other: the alarm that is set for the first does not keep the keeper
+/// from getting a connection to the second.
+#[tokio::test(start_paused = true)]
+async fn p18_the_first_record_to_another_broker_waits_for_its_connection_and_no_longer() {
+    for linger in [Duration::ZERO, 5 * MS] {
+        let broker = Broker::with(2);
+        broker.world().others = 1;
+        let (_client, producer) = broker.producer(|set| set.linger(linger)).await;
+        timed(&producer, Record::to("t").value("v").partition(0)).await;
+        tokio::time::sleep(SEC).await;
+        let took = timed(&producer, Record::to("t").value("v").partition(1)).await;
+        // The connection, its versions, and the record.
+        assert!(took <= linger + 3 * LATENCY, "{linger:?}: {took:?}");
+        assert_eq!((broker.log(0).len(), broker.log(1).len()), (1, 1));
+    }
+}

@@ -35,6 +35,7 @@ use crate::{Client, ErrorCode};
 mod answers;
 mod dropped;
 mod ends;
+mod forgotten;
 mod hooks;
 mod latency;
 mod parts;
@@ -81,6 +82,14 @@ struct World {
     always: Option<Reply>,
     /// Metadata has no answers.
     mute: bool,
+    /// What metadata says of topics, whether they are there or not.
+    forbidden: Option<ErrorCode>,
+    /// How many brokers there are beside the first. All answer alike; partitions go to them in turn.
+    others: i32,
+    /// Nothing is read from connections.
+    stalled: bool,
+    /// Topics that metadata was asked about.
+    asked: Vec<String>,
     /// What was written.
     logs: BTreeMap<(String, i32), Log>,
     /// Each produce request: when it came, and how many partitions it was for.
@@ -116,7 +125,7 @@ impl fmt::Debug for Broker {
 
 impl Connect for Broker {
     fn connect<'a>(&'a self, _: &'a Address) -> BoxFuture<'a, Result<Box<dyn Transport>>> {
-        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
         drop(tokio::spawn(self.clone().serve(theirs)));
         Box::pin(async move { Ok(Box::new(ours) as Box<dyn Transport>) })
     }
@@ -184,6 +193,9 @@ impl Broker {
         let mut frames = Frames::new(64 << 20);
         loop {
             let asked = loop {
+                while self.world().stalled {
+                    tokio::time::sleep(MS).await;
+                }
                 if let Some(frame) = frames.next_frame().unwrap() {
                     break Asked::parse_body(frame);
                 }
@@ -213,7 +225,10 @@ impl Broker {
             }
             ApiKey::METADATA if world.mute => Answer::None,
             ApiKey::METADATA => {
-                Answer::Frame(asked.answer::<MetadataRequest>(&world.metadata(&asked.body())))
+                let request: MetadataRequest = asked.body();
+                let names = request.topics.iter().flatten().filter_map(|topic| topic.name.clone());
+                world.asked.extend(names.map(|name| name.to_string()));
+                Answer::Frame(asked.answer::<MetadataRequest>(&world.metadata(&request)))
             }
             ApiKey::INIT_PRODUCER_ID => {
                 world.ids += 1;
@@ -234,13 +249,18 @@ impl World {
         };
         let partition = |index| MetadataResponsePartition {
             partition_index: index,
-            leader_id: 1,
+            leader_id: 1 + index % (1 + self.others),
             leader_epoch: 1,
             ..Default::default()
         };
         let topic = |name: &String| {
             let count = self.topics.get(name).copied();
-            let code = if count.is_some() { ErrorCode::NONE } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
+            let code = match self.forbidden {
+                Some(code) => code,
+                None if count.is_some() => ErrorCode::NONE,
+                None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            };
+            let count = count.filter(|_| code.is_none());
             MetadataResponseTopic {
                 name: Some(name.as_str().into()),
                 error_code: code.0,
@@ -248,10 +268,14 @@ impl World {
                 ..Default::default()
             }
         };
-        let broker =
-            MetadataResponseBroker { node_id: 1, host: "broker".into(), port: 9092, ..Default::default() };
+        let broker = |node_id| MetadataResponseBroker {
+            node_id,
+            host: "broker".into(),
+            port: 9091 + node_id,
+            ..Default::default()
+        };
         MetadataResponse {
-            brokers: vec![broker],
+            brokers: (1..=1 + self.others).map(broker).collect(),
             controller_id: 1,
             topics: names.iter().map(topic).collect(),
             ..Default::default()

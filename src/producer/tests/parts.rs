@@ -270,7 +270,7 @@ fn acks_are_told_from_another_thread() {
 }
 
 fn topic(compression: Compression) -> Arc<TopicState> {
-    TopicState::new("t".into(), (compression, None), 1)
+    TopicState::new("t".into(), (compression, None), 1, clock::now())
 }
 
 #[test]

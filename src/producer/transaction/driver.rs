@@ -87,6 +87,11 @@ impl Transactions {
         self.machine.poll_timeout().into_iter().chain(self.leave_at).min()
     }
 
+    /// Whether the transaction has records on that line.
+    pub(crate) fn has(&self, line: LineId) -> bool {
+        self.lines.contains(&line)
+    }
+
     fn fail(&mut self, error: &Error) {
         self.failing = true;
         self.sweep.get_or_insert_with(|| error.clone());
@@ -119,7 +124,7 @@ impl State {
                 Event::Ready(identity) => core.handle_identity(Some(identity), now),
                 Event::Added => {
                     for line in std::mem::take(&mut all.parked) {
-                        let lane = self.lanes.get(line);
+                        let lane = self.lanes.get(&line);
                         let added = lane.is_none_or(|lane| {
                             // An error is told by an event as well.
                             all.machine.handle_partition(&lane.topic.name, lane.partition).unwrap_or(false)
@@ -235,8 +240,7 @@ impl Shared {
 
     /// Fails what was not sent.
     fn sweep(self: &Arc<Self>, error: &Error) {
-        let lanes = self.lock().lanes.clone();
-        for lane in lanes {
+        for lane in self.lanes() {
             // On its line it is failed like the others; it is not worth being sealed.
             drop(lane.close(self));
         }
@@ -308,9 +312,7 @@ impl Shared {
             match seen.await {
                 Some(seen) => seen?,
                 None => {
-                    return Err(Error::timeout(
-                        "the last transaction is not ended yet, or the producer not known",
-                    ));
+                    return Err(self.late("the last transaction is not ended yet, or the producer not known"));
                 }
             }
         }
@@ -329,8 +331,18 @@ impl Shared {
             Some(None) => None,
             _ => all.offsets.remove(&call).flatten(),
         });
-        let late = || Error::timeout("offsets could not be added to the transaction").maybe_done();
+        let late = || self.late("offsets could not be added to the transaction").maybe_done();
         seen.await.unwrap_or_else(|| Err(late()))
+    }
+
+    /// The time is over, and why it took so long.
+    fn late(&self, what: &'static str) -> Error {
+        let state = self.lock();
+        let why = state.transactions.as_ref().and_then(|all| all.machine.delay());
+        match why {
+            Some(why) => Error::timeout(format!("{what}, since: {why}")).because(why.clone()),
+            None => Error::timeout(what),
+        }
     }
 
     /// Why the transaction can only be aborted, if that is so.
@@ -344,7 +356,7 @@ impl Shared {
         self.start_end(commit)?;
         let mut outcome = self.until(deadline, |all| all.outcome.take()).await;
         if outcome.is_none() {
-            let error = Error::timeout("the transaction could not be ended in time");
+            let error = self.late("the transaction could not be ended in time");
             self.with_machine(|all| {
                 all.machine.handle_gave_up(error.clone());
                 if !all.machine.may_commit() {

@@ -111,6 +111,8 @@ pub(crate) struct Machine {
     /// In a row, since the last success.
     failures: u32,
     find_again: bool,
+    /// Why the last request has to be made again, if it has.
+    delay: Option<Error>,
     tickets: u64,
     transactions: u64,
     calls: u64,
@@ -131,6 +133,7 @@ impl Machine {
             not_before: None,
             failures: 0,
             find_again: false,
+            delay: None,
             tickets: 0,
             transactions: 0,
             calls: 0,
@@ -175,6 +178,16 @@ impl Machine {
             State::Abortable(_, error) | State::Fatal(error) => Some(error),
             _ => None,
         }
+    }
+
+    /// Why it takes so long, as far as a coordinator has said.
+    pub(crate) fn delay(&self) -> Option<&Error> {
+        self.delay.as_ref()
+    }
+
+    /// The last request has to be made again, because of this.
+    pub(super) fn delayed(&mut self, why: Error) {
+        self.delay = Some(why);
     }
 
     /// Whether the transaction under way is, or may yet be, committed.
@@ -373,6 +386,7 @@ impl Machine {
     pub(super) fn went_well(&mut self) {
         self.failures = 0;
         self.not_before = None;
+        self.delay = None;
     }
 
     pub(super) fn wait(&mut self, now: Instant) {

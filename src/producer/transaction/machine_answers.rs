@@ -43,6 +43,7 @@ impl Machine {
         }
         self.look_elsewhere();
         if machine_identity::passes(&error) {
+            self.delayed(error);
             self.wait(now);
         } else if matches!(request, Request::Init { .. }) && (error.is_auth() || error.is_closed()) {
             self.refused(error);
@@ -68,6 +69,7 @@ impl Machine {
     fn initialized(&mut self, code: ErrorCode, id: i64, epoch: i16, now: Instant) {
         use machine_identity::Verdict as Init;
         let said = || Error::broker_said(code, "InitProducerId");
+        self.delayed(said());
         match Init::of(code) {
             Init::Done => match Identity::read(id, epoch) {
                 Ok(identity) => {
@@ -150,6 +152,7 @@ impl Machine {
     /// Of a request within a transaction.
     fn judged(&mut self, verdict: Verdict, code: ErrorCode, api: &'static str, now: Instant) {
         let said = || Error::broker_said(code, api);
+        self.delayed(said());
         match verdict {
             Verdict::Done => self.went_well(),
             Verdict::Soon => self.wait_shortly(now),
@@ -175,6 +178,7 @@ impl Machine {
             self.may_be_done();
         }
         let said = || Error::broker_said(code, "EndTxn");
+        self.delayed(said());
         match verdict {
             Verdict::Done => {
                 if level == Level::V2 {

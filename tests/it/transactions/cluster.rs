@@ -96,12 +96,12 @@ fn check(seen: &[String], told: &Told) -> i64 {
 }
 
 /// The end of each partition, for those who read all or only what is committed.
-async fn ends(kafka: &Client, isolation_level: i8) -> Vec<i64> {
+async fn ends(kafka: &Client, topic: &str, partitions: i32, isolation_level: i8) -> Vec<i64> {
     let partition =
         |partition_index| ListOffsetsPartition { partition_index, timestamp: -1, ..Default::default() };
     let topic = ListOffsetsTopic {
-        name: TOPIC.into(),
-        partitions: (0..3).map(partition).collect(),
+        name: topic.into(),
+        partitions: (0..partitions).map(partition).collect(),
         ..Default::default()
     };
     let request =
@@ -112,10 +112,11 @@ async fn ends(kafka: &Client, isolation_level: i8) -> Vec<i64> {
 
 /// Waits until brokers have written every transaction's end into the partitions, which they do after they have
 /// answered. A transaction that hangs keeps them from it for good.
-async fn settle(kafka: &Client) {
+pub(super) async fn settle(kafka: &Client, topic: &str, partitions: i32) {
     let patience = Instant::now() + LONG;
     loop {
-        let (all, committed) = (ends(kafka, 0).await, ends(kafka, 1).await);
+        let all = ends(kafka, topic, partitions, 0).await;
+        let committed = ends(kafka, topic, partitions, 1).await;
         if all == committed && all.iter().all(|end| *end > 0) {
             return;
         }
@@ -142,7 +143,7 @@ fn t12_coordinators_end_while_transactions_go_on() {
                 outlive(&cluster, victim, &mut producer, 10_000 * round, &mut told).await;
             }
             producer.close(LONG).await.unwrap();
-            settle(&kafka).await;
+            settle(&kafka, TOPIC, 3).await;
             let last = check(&committed(&at, TOPIC).await, &told);
             let offsets = group_offsets(&at, GROUP).await.join("");
             assert_eq!(offsets.trim(), format!("{TOPIC} 0 {last}"), "{version}");

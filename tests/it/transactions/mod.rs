@@ -2,7 +2,8 @@
 //! that sees what is committed.
 //!
 //! `basics` commits, aborts, drops and fences, with positions of consumer groups among it; `faults` are the rows of
-//! the catalogue of faults that a broker and a proxy can show, `cluster` those that want three brokers.
+//! the catalogue of faults that a broker and a proxy can show, `cluster` those that want three brokers, `groups` those of
+//! consumer groups. `chaos` is many transactions under every fault.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,10 +18,14 @@ use crate::broker::java::{consume_from, offsets_of};
 
 /// Commit, abort, drop, fence.
 mod basics;
+/// Many transactions of several producers while brokers fail.
+mod chaos;
 /// Three brokers.
 mod cluster;
 /// One broker behind a proxy.
 mod faults;
+/// Positions of groups whose members lose their places.
+mod groups;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long anything may take that comes to an end by itself.

@@ -22,7 +22,7 @@ fn core(lines: usize) -> (Core<Load>, Instant) {
     let mut core = Core::new(limits, 1);
     let now = crate::net::clock::now();
     for line in 0..lines {
-        core.add_line(true);
+        core.add_line(true, None);
         core.handle_leader(line, Some(0), now);
     }
     core.handle_identity(Some(Identity { id: 7, epoch: 0 }), now);
@@ -152,4 +152,61 @@ fn a_closed_gate_holds_a_line_back() {
     assert_eq!(lines(core.poll_request(now)), [0; 0]);
     core.handle_gate(0, true, now);
     assert_eq!(lines(core.poll_request(now)), [0]);
+}
+
+#[test]
+fn a_line_that_was_forgotten_goes_on_where_it_was_in_another_place() {
+    let (mut core, now) = core(3);
+    core.handle_place(0, Some(1), now);
+    let tickets: Vec<Ticket> = (0..3).map(|line| push(&mut core, line, now)).collect();
+    assert_eq!(lines(core.poll_request(now)), [0, 1, 2]);
+    assert!(!core.is_quiet(0), "it is in flight");
+    for (line, ticket) in tickets.iter().enumerate() {
+        core.handle_answer(line, *ticket, Answer::Written { offset: Some(0), timestamp: None }, now);
+    }
+    core.handle_done(0);
+    assert!(!core.is_quiet(0), "its end is not told");
+    while core.poll_event().is_some() {}
+    assert!((0..3).all(|line| core.is_quiet(line)));
+    let kept = core.remove_line(1).expect("it has sent something");
+    assert_eq!(core.add_line(true, None), 1, "another one has its place");
+    assert_eq!(core.add_line(true, Some(kept)), 3);
+    for line in [1, 3] {
+        core.handle_leader(line, Some(0), now);
+    }
+    // An answer to what was there before is not taken for one to what is there now.
+    let new = push(&mut core, 1, now);
+    assert_ne!(new, tickets[1]);
+    push(&mut core, 3, now);
+    let outgoing = core.poll_request(now).expect("both can go");
+    let stamps: Vec<_> =
+        (outgoing.items.iter()).map(|item| (item.line, item.stamp.unwrap().sequence)).collect();
+    assert_eq!(stamps, [(1, 0), (3, 1)]);
+}
+
+/// With many lines that wait, looking for what can be closed passes none of those that cannot.
+#[test]
+fn open_batches_are_found_without_looking_at_all_that_wait() {
+    let (mut core, now) = core(1000);
+    let mut waiting = Vec::new();
+    for line in 0..1000 {
+        if line % 2 == 0 {
+            waiting.push((line, push(&mut core, line, now)));
+        }
+        core.handle_opened(line, now);
+    }
+    core.handle_pressure(now);
+    core.handle_place(0, Some(1), now);
+    let found = |core: &Core<Load>| core.nodes[&0].closable.iter().map(|(_, line)| *line).collect::<Vec<_>>();
+    assert_eq!(found(&core), (0..1000).filter(|line| line % 2 == 1).collect::<Vec<_>>());
+    // What waited is sent, or comes to an end, and what stood behind it can be closed.
+    let sent = lines(core.poll_request(now));
+    assert_eq!(sent.len(), 10);
+    core.fail_line(waiting[10].0, &Error::io("told so"), now);
+    assert_eq!(found(&core).len(), 500 + 10 + 1);
+    core.handle_gate(1, false, now);
+    core.handle_leader(3, None, now);
+    assert_eq!(found(&core).len(), 509);
+    let closed = std::iter::from_fn(|| core.poll_close(now)).count();
+    assert_eq!((closed, found(&core).len()), (509, 0));
 }

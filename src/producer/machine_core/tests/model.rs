@@ -35,6 +35,8 @@ enum Planted {
     SplitsAsNew,
     /// A batch without an answer is told as failed.
     TellsMaybeAsFailed,
+    /// With a line that is not used its sequences are forgotten (P09).
+    LosesSequences,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,7 +86,7 @@ impl Model {
         let now = crate::net::clock::now();
         let count = 1 + dice.below(4);
         let partitions = (0..count).map(|line| {
-            core.add_line(true);
+            core.add_line(true, None);
             let leader = line as i32 % BROKERS;
             core.handle_leader(line, Some(leader), now);
             Partition { leader, largest: 8, strict, ..Partition::default() }
@@ -439,6 +441,18 @@ impl Model {
         }
     }
 
+    /// The producer forgets a line that it does not use, and then uses it again.
+    fn leave(&mut self, line: LineId) {
+        if !self.core.is_quiet(line) {
+            return;
+        }
+        self.see("leaves");
+        let kept = self.core.remove_line(line).filter(|_| self.planted != Planted::LosesSequences);
+        let again = self.core.add_line(true, kept);
+        self.check(again == line, "a line's place is used again");
+        self.core.handle_leader(line, Some(self.partitions[line].leader), self.now);
+    }
+
     fn step(&mut self) {
         let line = self.dice.below(self.partitions.len());
         let broker = self.dice.below(BROKERS as usize) as i32;
@@ -458,6 +472,9 @@ impl Model {
         }
         if self.dice.below(300) == 0 {
             self.now += Duration::from_secs(1);
+        }
+        if self.dice.below(16) == 0 {
+            self.leave(line);
         }
         self.pump();
     }
@@ -517,8 +534,9 @@ impl Model {
 }
 
 fn seeds(count: u64) -> std::ops::Range<u64> {
-    let seed = std::env::var("WEIR_SEED").ok().and_then(|seed| seed.parse().ok());
-    seed.map_or(0..count, |seed| seed..seed + 1)
+    let number = |name| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    let count = number("WEIR_MODEL_SEEDS").unwrap_or(count);
+    number("WEIR_SEED").map_or(0..count, |seed| seed..seed + 1)
 }
 
 fn try_all(count: u64, idempotent: bool) -> BTreeMap<&'static str, usize> {
@@ -538,7 +556,7 @@ fn try_all(count: u64, idempotent: bool) -> BTreeMap<&'static str, usize> {
 fn what_is_told_is_so_in_the_logs_whatever_happens() {
     let seen = try_all(1000, true);
     if std::env::var("WEIR_SEED").is_err() {
-        for what in ["written", "maybe", "failed", "splits", "cuts", "bumps", "late", "forgets"] {
+        for what in ["written", "maybe", "failed", "splits", "cuts", "bumps", "late", "forgets", "leaves"] {
             assert!(seen.get(what).is_some_and(|times| *times > 100), "{what}: {seen:?}");
         }
     }
@@ -561,6 +579,7 @@ fn planted_defects_are_caught() {
         Planted::OutOfOrderIsWritten,
         Planted::SplitsAsNew,
         Planted::TellsMaybeAsFailed,
+        Planted::LosesSequences,
     ] {
         let mut wrong = BTreeSet::new();
         let caught = (0..100).filter(|seed| {
