@@ -23,6 +23,7 @@ use super::lane::{Chores, Lane, Refusal};
 use super::machine_core::{Core, Weighed};
 use super::machine_identity;
 use super::machine_line::Ticket;
+use super::pace::Pace;
 use super::partitioner::{Choice, PartitionLoad};
 use super::record::Record;
 use super::seal::{Job, Sealed, seal};
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) cluster: Cluster<Pool>,
     pub(crate) home: Home,
     pub(crate) buffers: Buffers,
+    pub(crate) pace: Pace,
     pub(crate) coarse: Arc<Coarse>,
     pub(crate) counters: Counters,
     topics: RwLock<Topics>,
@@ -165,6 +167,7 @@ impl Shared {
         };
         Arc::new(Self {
             buffers: Buffers::new(settings.buffer_memory),
+            pace: Pace::new(settings.in_flight_max, settings.max_request_size),
             coarse: Coarse::new(home.clone()),
             settings,
             cluster,
@@ -460,14 +463,14 @@ impl Shared {
         &self,
         lane: &Lane,
         done: Arc<Completion>,
-        count: usize,
-        opened: Instant,
+        facts: Facts,
     ) -> Option<Ticket> {
+        self.pace.closed(facts.size);
         let mut state = self.lock();
         let serial = state.expect(&done);
-        let batch = Batch { done, serial, sealed: None, facts: Facts { count, opened, sent: false } };
-        let count = i32::try_from(count).unwrap_or(i32::MAX);
-        state.core.handle_closed(lane.line, batch, count, opened)
+        let count = i32::try_from(facts.count).unwrap_or(i32::MAX);
+        let batch = Batch { done, serial, sealed: None, facts };
+        state.core.handle_closed(lane.line, batch, count, facts.opened)
     }
 
     /// Seals a batch, here or on a thread for it.
