@@ -400,7 +400,8 @@ impl Shared {
 
     /// Whether more batches wait to be compressed than help: what waits long is not in any cache any more.
     pub(crate) fn is_busy(&self) -> bool {
-        self.backlog.load(Ordering::Relaxed) > self.settings.workers
+        let backlog = self.backlog.load(Ordering::Relaxed);
+        backlog > 0 && backlog > Settings::workers()
     }
 
     /// Waits until not too many batches wait to be compressed.
@@ -481,7 +482,7 @@ impl Shared {
         let mut state = self.lock();
         state.jobs.push_back(job);
         self.backlog.store(state.jobs.len(), Ordering::Relaxed);
-        if state.workers < self.settings.workers {
+        if state.workers < Settings::workers() {
             state.workers += 1;
             drop(state);
             let shared = Arc::clone(self);
