@@ -38,6 +38,7 @@ pub enum Event {
 pub struct Revocation {
     pub(super) partitions: BTreeSet<TopicPartition>,
     pub(super) deadline: Instant,
+    pub(super) number: u64,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -61,7 +62,7 @@ impl Revocation {
 
 impl Drop for Revocation {
     fn drop(&mut self) {
-        self.shared.hand_over(&self.partitions);
+        self.shared.hand_over(self.number);
     }
 }
 
@@ -76,10 +77,10 @@ impl fmt::Debug for Revocation {
 
 impl Shared {
     /// The application has handed these over.
-    fn hand_over(&self, partitions: &BTreeSet<TopicPartition>) {
+    fn hand_over(&self, number: u64) {
         let mut state = self.lock();
         if let Some(group) = &mut state.group
-            && let Some(revoking) = group.revoking.as_mut().filter(|one| one.partitions == *partitions)
+            && let Some(revoking) = group.revoking.as_mut().filter(|one| one.number == number)
         {
             revoking.handed = true;
         }
@@ -171,9 +172,9 @@ impl Consumer {
             match shared.take_news() {
                 Some(Err(error)) => return Err(error),
                 Some(Ok(News::Assigned(partitions))) => return Ok(Some(Event::Assigned(partitions))),
-                Some(Ok(News::Revoked(partitions, deadline))) => {
+                Some(Ok(News::Revoked(partitions, deadline, number))) => {
                     let shared = Arc::clone(&shared);
-                    return Ok(Some(Event::Revoked(Revocation { partitions, deadline, shared })));
+                    return Ok(Some(Event::Revoked(Revocation { partitions, deadline, number, shared })));
                 }
                 Some(Ok(News::Lost(partitions, why))) => return Ok(Some(Event::Lost { partitions, why })),
                 None => {}

@@ -35,11 +35,8 @@ impl Shared {
         loop {
             state.wait_for_application(now);
             state.commit_by_itself(now, self.settings.request_timeout);
-            state.name_topics(now);
-            let mut busy = state.hear_member(self, &mut topics, now);
-            busy |= state.hear_offsets(now);
-            busy |= state.hand_over(now);
-            state.go_on_closing(now);
+            let mut busy = false;
+            // Time passes for the machines when they are asked.
             while let Some((ask, parting)) = state.member_ask(now) {
                 busy = true;
                 tasks.push(task::spawn(ask_group(Arc::clone(self), ask, parting)));
@@ -48,6 +45,11 @@ impl Shared {
                 busy = true;
                 tasks.push(task::spawn(ask_offsets(Arc::clone(self), ticket, ask)));
             }
+            state.name_topics(now);
+            busy |= state.hear_member(self, &mut topics, now);
+            busy |= state.hear_offsets(now);
+            busy |= state.hand_over(now);
+            state.go_on_closing(now);
             if !busy {
                 break;
             }
@@ -103,7 +105,7 @@ impl State {
                     self.take_over(partitions, now);
                 }
                 Event::Revoke { partitions, deadline } => self.revoke(partitions, deadline, now),
-                Event::Lost { partitions, why } => self.lose_partitions(partitions, why),
+                Event::Lost { partitions, why } => self.lose_partitions(partitions, why, now),
                 Event::Left => group.left = true,
                 Event::Troubled(error) => self.errors.push_back(error),
                 Event::Failed(error) => self.member_failed(shared, error, now),
@@ -136,11 +138,26 @@ impl State {
         let Some(group) = &mut self.group else { return };
         // Nobody is there to be asked.
         let handed = partitions.is_empty() || self.closing.is_some();
-        group.news.push_back(News::Revoked(partitions.clone(), deadline));
-        group.revoking = Some(Revoking { partitions, deadline, handed, commit: None, committed: false });
+        self.revocations += 1;
+        let number = self.revocations;
+        group.news.push_back(News::Revoked(partitions.clone(), deadline, number));
+        let (mut all, mut count) = (partitions, 1);
+        if let Some(before) = group.revoking.take() {
+            all.extend(before.partitions);
+            count += before.count;
+        }
+        group.revoking = Some(Revoking {
+            partitions: all,
+            deadline,
+            number,
+            count,
+            handed,
+            commit: None,
+            committed: false,
+        });
     }
 
-    fn lose_partitions(&mut self, partitions: BTreeSet<TopicPartition>, why: Error) {
+    fn lose_partitions(&mut self, partitions: BTreeSet<TopicPartition>, why: Error, now: Instant) {
         for at in &partitions {
             self.core.unassign(at);
             self.given.remove(at);
@@ -148,8 +165,12 @@ impl State {
         let assignment = self.assignment;
         let Some(group) = &mut self.group else { return };
         group.offsets.handle_unassigned(&partitions, assignment);
-        if group.revoking.as_ref().is_some_and(|revoking| !revoking.partitions.is_disjoint(&partitions)) {
-            group.revoking = None;
+        // What is lost need not be handed over; the classic member counts on hearing so.
+        let gone = |revoking: &mut Revoking| !revoking.partitions.is_disjoint(&partitions);
+        if let Some(revoking) = group.revoking.take_if(gone)
+            && let Some(member @ Member::Classic(_)) = &mut group.member
+        {
+            (0..revoking.count).for_each(|_| member.handle_revoked(now));
         }
         if !partitions.is_empty() {
             group.news.push_back(News::Lost(partitions, why));
@@ -251,7 +272,7 @@ impl State {
         let Some(revoking) = group.revoking.take() else { return false };
         group.offsets.handle_unassigned(&revoking.partitions, self.assignment);
         if let Some(member) = &mut group.member {
-            member.handle_revoked(now);
+            (0..revoking.count).for_each(|_| member.handle_revoked(now));
         }
         for at in &revoking.partitions {
             self.core.unassign(at);
@@ -405,7 +426,13 @@ async fn ask_group(shared: Arc<Shared>, ask: Ask, parting: bool) {
         Request::Leave(request) => {
             // Not behind a JoinGroup that waits for others.
             let options = Options { lane: 0, ..options };
-            cluster.request(request, &options).await.map(Response::Leave)
+            let answer = match cluster.request(request.clone(), &options).await {
+                Err(error) if error.is_unsupported() => {
+                    cluster.request(request.before_version_3(), &options).await
+                }
+                answer => answer,
+            };
+            answer.map(Response::Leave)
         }
         Request::Consumer(request) => cluster.request(request, &options).await.map(Response::Consumer),
     };

@@ -188,7 +188,8 @@ fn view(snapshot: &Snapshot, topics: &BTreeSet<Str>) -> ClusterView {
 #[derive(Debug)]
 pub(crate) enum News {
     Assigned(BTreeSet<TopicPartition>),
-    Revoked(BTreeSet<TopicPartition>, Instant),
+    /// With the number of the revocation.
+    Revoked(BTreeSet<TopicPartition>, Instant, u64),
     Lost(BTreeSet<TopicPartition>, crate::Error),
 }
 
@@ -197,6 +198,9 @@ pub(crate) enum News {
 pub(crate) struct Revoking {
     pub(crate) partitions: BTreeSet<TopicPartition>,
     pub(crate) deadline: Instant,
+    /// Of the last revocation in here, and how many there are.
+    pub(crate) number: u64,
+    pub(crate) count: usize,
     /// The application has handed over.
     pub(crate) handed: bool,
     /// What was done of them is being committed.

@@ -83,6 +83,8 @@ pub(crate) struct State {
     pub(crate) fatal: Option<Error>,
     /// The number of the latest assignment.
     pub(crate) assignment: u64,
+    /// How often partitions were wanted back.
+    pub(crate) revocations: u64,
     /// If it is in one, or commits for one.
     pub(crate) group: Option<Group>,
     /// It is to end.
@@ -136,6 +138,7 @@ impl Shared {
             armed: None,
             fatal: None,
             assignment: 0,
+            revocations: 0,
             group,
             closing: None,
             has_news: false,

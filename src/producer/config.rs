@@ -1,6 +1,7 @@
 //! What can be set about a producer. The defaults are Java's.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::interceptor::Interceptors;
@@ -80,8 +81,6 @@ pub(crate) struct Settings {
     pub(crate) topics: BTreeMap<Str, Codec>,
     pub(crate) transactional: Option<Transactional>,
     pub(crate) interceptors: Interceptors,
-    /// Threads that compress at the same time.
-    pub(crate) workers: usize,
 }
 
 impl Default for Settings {
@@ -104,7 +103,6 @@ impl Default for Settings {
             topics: BTreeMap::new(),
             transactional: None,
             interceptors: Interceptors::default(),
-            workers: std::thread::available_parallelism().map_or(2, usize::from).max(2),
         }
     }
 }
@@ -117,6 +115,12 @@ impl Settings {
     /// The largest batch with a single record.
     pub(crate) fn record_size_max(&self) -> usize {
         self.max_request_size
+    }
+
+    /// Threads that compress at the same time. Asked for when there is something to compress: it reads files.
+    pub(crate) fn workers() -> usize {
+        static WORKERS: OnceLock<usize> = OnceLock::new();
+        *WORKERS.get_or_init(|| std::thread::available_parallelism().map_or(2, usize::from).max(2))
     }
 
     pub(crate) fn limits(&self) -> Limits {

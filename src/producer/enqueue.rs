@@ -104,6 +104,10 @@ impl<'a, H: AsHeader> Enqueue<'a, H> {
             Refusal::NoRoom(size) => {
                 Ok(Box::pin(async move { shared.wait_for_room(size, deadline).await.map(Some) }))
             }
+            Refusal::Ahead => Ok(Box::pin(async move {
+                shared.pace.wait().await;
+                Ok(None)
+            })),
             Refusal::Busy => Ok(Box::pin(async move {
                 shared.wait_for_compression().await;
                 Ok(None)
@@ -133,6 +137,9 @@ impl<H: AsHeader> Future for Enqueue<'_, H> {
         let interceptors = &this.shared.settings.interceptors;
         if !interceptors.is_empty() {
             this.added = Some(Box::new(interceptors.on_send(&this.topic.name, &this.record)));
+        }
+        if this.shared.pace.is_ahead() {
+            return this.poll_slowly(Some(Refusal::Ahead), cx);
         }
         match this.try_now(&mut None) {
             Ok(ack) => Poll::Ready(Ok(ack)),

@@ -164,6 +164,9 @@ impl Shared {
         let place = state.places;
         state.links.insert(broker, Link::Ready { connection, place });
         state.core.handle_place(broker, Some(place), now);
+        let brokers = state.links.len();
+        drop(state);
+        self.pace.brokers(brokers);
         place
     }
 }

@@ -13,6 +13,7 @@ use super::machine_core::LineId;
 use super::partitioner::Turn;
 use super::seal::Job;
 use super::shared::Shared;
+use super::stats::Facts;
 use super::topic::TopicFacts;
 use crate::net::clock;
 use crate::records::{AsHeader, BatchBuilder, NO_TIMESTAMP, NewRecord};
@@ -31,6 +32,8 @@ pub(crate) enum Refusal {
     NoRoom(usize),
     /// More batches wait to be compressed than there are threads for it.
     Busy,
+    /// More is closed than brokers take at a time.
+    Ahead,
     /// The topic's partitions are not known yet.
     NotReady,
     /// The batch is full, and another partition's turn has come.
@@ -198,8 +201,8 @@ impl Lane {
         let OpenBatch { builder, share, done, opened, .. } = open.batch.take()?;
         // Between what it was and what it is, so that one small batch does not make the next grow anew.
         open.hint = builder.size().max(open.hint / 2);
-        let count = builder.count();
-        let ticket = shared.put_on_line(self, done, count, opened)?;
+        let facts = Facts { count: builder.count(), size: builder.size(), opened, sent: false };
+        let ticket = shared.put_on_line(self, done, facts)?;
         Some(Job { line: self.line, ticket, builder, share, topic: Arc::clone(&self.topic) })
     }
 

@@ -35,6 +35,7 @@ mod lane;
 mod machine_core;
 mod machine_identity;
 mod machine_line;
+mod pace;
 pub mod partitioner;
 mod pump;
 mod record;
@@ -259,7 +260,7 @@ fn try_enqueue<'a, H: AsHeader>(
         Ok(ack) => return Ok(ack),
         Err(Refusal::Error(error)) => error,
         Err(Refusal::Busy) => Error::limit("records come faster than they can be compressed"),
-        Err(Refusal::NoRoom(_) | Refusal::Elsewhere) => {
+        Err(Refusal::NoRoom(_) | Refusal::Elsewhere | Refusal::Ahead) => {
             shared.with_core(machine_core::Core::handle_pressure);
             shared.pump();
             shared.counters.exhausted();

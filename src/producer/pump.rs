@@ -240,6 +240,7 @@ impl Shared {
         }
         // Its memory first, so that whoever hears of it finds room.
         drop(sealed);
+        self.pace.done(facts.size);
         if told {
             return;
         }
@@ -273,7 +274,7 @@ impl Shared {
 
     fn count_sent(&self, core: &mut Core<Batch>, item: &Item, size: usize) {
         if let Some(batch) = core.batch_mut(item.line, item.ticket) {
-            let Facts { count, opened, sent } = &mut batch.facts;
+            let Facts { count, opened, sent, size: _ } = &mut batch.facts;
             let queued =
                 (!std::mem::replace(sent, true)).then(|| clock::now().saturating_duration_since(*opened));
             self.counters.sent(*count, size, queued);
@@ -299,7 +300,8 @@ impl Shared {
         for (first, builder) in pieces {
             let done = Completion::new(lane.topic.name.clone(), lane.partition);
             let serial = state.expect(&done, builder.count());
-            let facts = Facts { count: builder.count(), ..batch.facts };
+            let facts = Facts { count: builder.count(), size: builder.size(), ..batch.facts };
+            self.pace.closed(facts.size);
             let count = i32::try_from(builder.count()).unwrap_or(i32::MAX);
             children.push((i32::try_from(first).unwrap_or(i32::MAX), Arc::clone(&done)));
             parts.push((Batch { done, serial, sealed: None, facts }, count));
@@ -308,6 +310,7 @@ impl Shared {
         let tickets = state.core.handle_split(line, ticket, parts, clock::now());
         state.pending.remove(&batch.serial);
         drop(state);
+        self.pace.done(batch.facts.size);
         self.counters.split();
         batch.done.complete(Outcome::Split(children));
         for (ticket, builder) in tickets.into_iter().zip(builders) {

@@ -22,6 +22,7 @@ use super::lane::{Chores, Lane, Refusal};
 use super::machine_core::{Core, LineId, Weighed};
 use super::machine_identity;
 use super::machine_line::{Sequences, Ticket};
+use super::pace::Pace;
 use super::partitioner::{Choice, PartitionLoad};
 use super::record::Record;
 use super::seal::{Job, Sealed, seal};
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) cluster: Cluster<Pool>,
     pub(crate) home: Home,
     pub(crate) buffers: Buffers,
+    pub(crate) pace: Pace,
     pub(crate) coarse: Arc<Coarse>,
     pub(crate) counters: Counters,
     pub(super) topics: RwLock<Topics>,
@@ -145,6 +147,7 @@ impl Shared {
         };
         Arc::new(Self {
             buffers: Buffers::new(settings.buffer_memory),
+            pace: Pace::new(settings.in_flight_max, settings.max_request_size),
             coarse: Coarse::new(home.clone()),
             settings,
             cluster,
@@ -360,7 +363,8 @@ impl Shared {
 
     /// Whether more batches wait to be compressed than help: what waits long is not in any cache any more.
     pub(crate) fn is_busy(&self) -> bool {
-        self.backlog.load(Ordering::Relaxed) > self.settings.workers
+        let backlog = self.backlog.load(Ordering::Relaxed);
+        backlog > 0 && backlog > Settings::workers()
     }
 
     /// Waits until not too many batches wait to be compressed.
@@ -419,18 +423,13 @@ impl Shared {
     }
 
     /// Puts a closed batch on its line. To be called under the lane's lock.
-    pub(crate) fn put_on_line(
-        &self,
-        lane: &Lane,
-        done: Arc<Completion>,
-        count: usize,
-        opened: Instant,
-    ) -> Option<Ticket> {
+    pub(crate) fn put_on_line(&self, lane: &Lane, done: Arc<Completion>, facts: Facts) -> Option<Ticket> {
+        self.pace.closed(facts.size);
         let mut state = self.lock();
-        let serial = state.expect(&done, count);
-        let batch = Batch { done, serial, sealed: None, facts: Facts { count, opened, sent: false } };
-        let count = i32::try_from(count).unwrap_or(i32::MAX);
-        state.core.handle_closed(lane.line, batch, count, opened)
+        let serial = state.expect(&done, facts.count);
+        let count = i32::try_from(facts.count).unwrap_or(i32::MAX);
+        let batch = Batch { done, serial, sealed: None, facts };
+        state.core.handle_closed(lane.line, batch, count, facts.opened)
     }
 
     /// Seals a batch, here or on a thread for it.
@@ -441,7 +440,7 @@ impl Shared {
         let mut state = self.lock();
         state.jobs.push_back(job);
         self.backlog.store(state.jobs.len(), Ordering::Relaxed);
-        if state.workers < self.settings.workers {
+        if state.workers < Settings::workers() {
             state.workers += 1;
             drop(state);
             let shared = Arc::clone(self);

@@ -104,6 +104,8 @@ impl Shared {
 pub(crate) struct Facts {
     /// Records.
     pub(crate) count: usize,
+    /// Bytes, when it was closed.
+    pub(crate) size: usize,
     pub(crate) opened: Instant,
     /// It was sent before.
     pub(crate) sent: bool,

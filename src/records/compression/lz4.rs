@@ -29,7 +29,8 @@ pub(super) struct Encoder {
 }
 
 enum Blocks {
-    Fast(Box<CompressTable>),
+    /// Its table, and room for a block: made once, since memory that is new each time would be cleared each time.
+    Fast(Box<CompressTable>, Vec<u8>),
     High(Box<HighCompressor>),
 }
 
@@ -37,7 +38,7 @@ impl Encoder {
     /// Fast without a level, else the high compressor.
     pub(super) fn new(level: Option<i32>) -> Self {
         let blocks = match level {
-            None => Blocks::Fast(Box::new(CompressTable::large())),
+            None => Blocks::Fast(Box::new(CompressTable::large()), Vec::new()),
             Some(level) => Blocks::High(Box::new(HighCompressor::new(level))),
         };
         Self { blocks }
@@ -54,20 +55,20 @@ impl Encoder {
             let at = out.len();
             let start = at + 4;
             out.extend_from_slice(&[0; 4]);
-            let written = match &mut self.blocks {
-                Blocks::Fast(table) => {
-                    out.resize(start + block::get_maximum_output_size(chunk.len()), 0);
-                    let room = out.get_mut(start..).unwrap_or_default();
-                    block::compress_into_with_table(chunk, room, table)
-                        .map_err(|error| Error::invalid("lz4 cannot compress the batch").because(error))?
+            match &mut self.blocks {
+                Blocks::Fast(table, room) => {
+                    let most = block::get_maximum_output_size(chunk.len());
+                    if room.len() < most {
+                        room.resize(most, 0);
+                    }
+                    let written = block::compress_into_with_table(chunk, room, table)
+                        .map_err(|error| Error::invalid("lz4 cannot compress the batch").because(error))?;
+                    out.extend_from_slice(room.get(..written).unwrap_or_default());
                 }
-                Blocks::High(compressor) => {
-                    compressor.compress_block(chunk, out);
-                    out.len() - start
-                }
-            };
+                Blocks::High(compressor) => compressor.compress_block(chunk, out),
+            }
+            let written = out.len() - start;
             let length = if written < chunk.len() {
-                out.truncate(start + written);
                 written as u32
             } else {
                 out.truncate(start);
