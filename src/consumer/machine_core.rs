@@ -205,17 +205,23 @@ impl Core {
         let Some(part) = self.parts.get_mut(&key) else { return };
         let name = TopicKey::Name(part.at.name().clone());
         let id = snapshot.topic(part.at.topic()).map_or(Uuid::ZERO, |topic| topic.id);
-        let leader = match snapshot.leader(&name, part.at.partition()) {
+        let led = snapshot.leader(&name, part.at.partition());
+        let leader = match led {
             Leader::Known { broker, epoch } if snapshot.broker(broker).is_some() => Some((broker, epoch)),
             _ => None,
         };
         if part.read_from.is_some_and(|(broker, _)| snapshot.broker(broker).is_none()) {
             part.read_from = None;
         }
-        part.refused = match snapshot.leader(&name, part.at.partition()) {
+        part.refused = match led {
             Leader::Refused(code) => Some(code),
             _ => None,
         };
+        self.handle_leader(key, leader, id, now);
+    }
+
+    fn handle_leader(&mut self, key: Key, leader: Option<(i32, i32)>, id: Uuid, now: Instant) {
+        let Some(part) = self.parts.get_mut(&key) else { return };
         if part.handle_leader(leader, id) {
             // Offsets of the one say nothing of the other.
             return self.apply_policy(key, "its topic was made anew", now);

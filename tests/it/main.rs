@@ -9,6 +9,8 @@
 mod broker;
 /// The client against clusters of real brokers.
 mod cluster;
+/// The consumer on real brokers.
+mod consumer;
 /// Messages by name and by API key.
 mod dispatch;
 /// Generated code against what it is generated from.

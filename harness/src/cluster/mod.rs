@@ -88,7 +88,7 @@ impl Builder {
         self
     }
 
-    /// One more line for each `server.properties`, stronger than ours.
+    /// One more line for each `server.properties`, stronger than ours. `{node}` in the value is the node's number.
     #[must_use]
     pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.push((key.into(), value.into()));

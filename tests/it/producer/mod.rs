@@ -33,29 +33,29 @@ mod rows;
 /// The program that Kafka's own system tests would call.
 mod verifiable;
 
-const SECOND: Duration = Duration::from_secs(1);
-const PLAIN: Listener = Listener::plain();
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const PLAIN: Listener = Listener::plain();
 /// How long anything may take that comes to an end by itself.
-const LONG: Duration = Duration::from_mins(1);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// Kafka's number of the Produce API.
 const PRODUCE: i16 = 0;
 
 /// Runs a test's future; what a cluster needs blocks, and is done outside.
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test)
 }
 
-async fn connect(bootstrap: impl ToString) -> Client {
+pub(crate) async fn connect(bootstrap: impl ToString) -> Client {
     Client::connect(&bootstrap.to_string()).await.expect("the broker is there")
 }
 
 /// Creates a topic with one copy of each partition, and waits until each has a leader.
-async fn create_topic(kafka: &Client, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+pub(crate) async fn create_topic(kafka: &Client, name: &str, partitions: i32, configs: &[(&str, &str)]) {
     create(kafka, name, partitions, 1, configs).await;
 }
 
-async fn create(kafka: &Client, name: &str, partitions: i32, copies: i16, configs: &[(&str, &str)]) {
+pub(crate) async fn create(kafka: &Client, name: &str, partitions: i32, copies: i16, configs: &[(&str, &str)]) {
     let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
         name: (*name).into(),
         value: Some((*value).into()),
@@ -122,13 +122,13 @@ struct Shared {
 }
 
 /// It, for one test at a time.
-struct Proxied {
+pub(crate) struct Proxied {
     shared: &'static Shared,
     _alone: MutexGuard<'static, ()>,
 }
 
 /// `None` is a skip, already printed. No rule is in force.
-fn proxied() -> Option<Proxied> {
+pub(crate) fn proxied() -> Option<Proxied> {
     static ALONE: Mutex<()> = Mutex::new(());
     static SHARED: LazyLock<Result<Shared, Failure>> = LazyLock::new(|| {
         let proxies = Proxies::for_nodes(1).unwrap();
@@ -146,16 +146,16 @@ fn proxied() -> Option<Proxied> {
 
 impl Proxied {
     /// The proxy, which is also what clients are told.
-    fn proxy(&self) -> &'static Proxy {
+    pub(crate) fn proxy(&self) -> &'static Proxy {
         self.shared.proxies.get(0).unwrap()
     }
 
-    fn at(&self) -> SocketAddr {
+    pub(crate) fn at(&self) -> SocketAddr {
         self.proxy().address()
     }
 
     /// A client that does not wait long for a broker that is silent.
-    async fn hasty(&self) -> Client {
+    pub(crate) async fn hasty(&self) -> Client {
         let builder = Client::builder(&self.at().to_string()).request_timeout(2 * SECOND);
         builder.setup_timeout(2 * SECOND, 4 * SECOND).connect().await.expect("the broker is there")
     }
