@@ -4,6 +4,8 @@
 //!
 //! - `Producer` (feature `client`, on by default): records in, and the outcome of each told once; idempotent,
 //!   and in transactions. Made by `Client::producer`; its settings are in `producer`.
+//! - `Consumer`: batches of records out, borrowed from the memory in which they came; partitions by hand, or shared in
+//!   a group by either protocol. Made by `Client::consumer`; its settings are in `consumer`.
 //! - `Client` (feature `client`): connections to a cluster and their security, brokers,
 //!   topics and coordinators as they are now, and any request brought to who answers it. Its settings are in
 //!   `net`, `conn::sasl` and `observe`.
@@ -26,7 +28,6 @@ mod cluster;
 #[cfg(feature = "client")]
 pub mod conn;
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "it is being built")]
 pub mod consumer;
 #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "connections fail in ways that bytes do not"))]
 mod error;
@@ -64,6 +65,8 @@ mod wire;
 pub use client::{Broker, Builder, Client};
 #[cfg(all(feature = "client", feature = "protocol"))]
 pub use client::{Call, ClientRequest, Part};
+#[cfg(feature = "client")]
+pub use consumer::{Batch, Consumer, TopicPartition};
 pub use error::{Error, Result};
 pub use error_code::ErrorCode;
 #[cfg(feature = "client")]

@@ -253,7 +253,14 @@ impl State {
     /// Gives revoked partitions back once the application has handed them over and what was done is committed.
     fn hand_over(&mut self, now: Instant) -> bool {
         let Some(group) = &mut self.group else { return false };
-        let Some(revoking) = group.revoking.as_mut().filter(|revoking| revoking.handed) else { return false };
+        let readers = &self.readers;
+        let Some(revoking) = group.revoking.as_mut().filter(|revoking| {
+            // Those who read a partition by itself finish it first.
+            let read = revoking.partitions.iter().any(|at| readers.contains_key(at));
+            revoking.handed && (!read || now >= revoking.deadline)
+        }) else {
+            return false;
+        };
         if group.auto_commit.is_some() && !revoking.committed && now < revoking.deadline {
             if revoking.commit.is_some() {
                 return false;

@@ -23,6 +23,7 @@
 //! told; `pump` sends fetches, `unpack` makes batches of what they bring, `keeper` waits for what has to be
 //! waited for.
 
+mod apart;
 pub mod assignors;
 mod batch;
 mod builder;
@@ -32,6 +33,7 @@ mod event;
 pub(crate) mod group;
 mod grouping;
 mod keeper;
+mod lookup;
 mod machine_core;
 mod machine_offsets;
 mod machine_session;
@@ -46,12 +48,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+pub use apart::{BatchStream, ConsumerRecord, PartitionConsumer};
 pub use batch::{Batch, BatchIter};
 pub use builder::Builder;
 pub use commit::{Commit, Committed};
 pub use config::{GroupProtocol, Isolation, Reset};
 pub use event::{Event, Revocation};
 pub use group::Leave;
+pub use lookup::OffsetAndTimestamp;
 use machine_core::{Sought, Start};
 use member::Subscription;
 use shared::Shared;
@@ -65,11 +69,13 @@ use crate::{Error, Result};
 /// Reads records. Dropping it ends it in the background.
 pub struct Consumer {
     shared: Arc<Shared>,
+    /// What `next_record` has still to give of its batch.
+    records: apart::Records,
 }
 
 impl Consumer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, records: apart::Records::new() }
     }
 
     /// Reads these partitions from now on, and no others. Those that were read already go on where they are; the

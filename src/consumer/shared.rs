@@ -226,7 +226,13 @@ impl Shared {
         let now = clock::now();
         let mut state = self.lock();
         let state = &mut *state;
-        for at in std::mem::take(&mut state.given) {
+        // Whoever reads one by itself comes back by himself.
+        let apart: BTreeSet<TopicPartition> =
+            state.given.iter().filter(|at| state.readers.contains_key(*at)).cloned().collect();
+        for at in std::mem::replace(&mut state.given, apart).into_iter() {
+            if state.given.contains(&at) {
+                continue;
+            }
             if let Some(part) = state.core.part_mut(&at) {
                 part.handle_return();
             }
@@ -240,6 +246,26 @@ impl Shared {
                 self.kick.notify_one();
             }
         }
+    }
+
+    /// As [`returned`](Self::returned), of one partition that has a reader of its own.
+    pub(crate) fn returned_of(&self, at: &TopicPartition) {
+        let mut state = self.lock();
+        if state.given.remove(at)
+            && let Some(part) = state.core.part_mut(at)
+        {
+            part.handle_return();
+        }
+    }
+
+    /// The version of a partition's position.
+    pub(crate) fn version_of(&self, at: &TopicPartition) -> u64 {
+        self.lock().core.find(at).map_or(0, |part| part.version())
+    }
+
+    /// Whether it is read on from where it was at that version.
+    pub(crate) fn is_current(&self, at: &TopicPartition, version: u64) -> bool {
+        self.lock().core.find(at).is_some_and(|part| part.version() == version && !part.stopped)
     }
 
     /// The next batch that is here, of that partition or of whose turn it is.

@@ -219,6 +219,11 @@ impl Part {
         self.read_from
     }
 
+    /// Of its position: another number after each seek.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// The application has come back: what it was given is done.
     pub(crate) fn handle_return(&mut self) {
         if self.state.has_position() {

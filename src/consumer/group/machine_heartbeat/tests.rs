@@ -111,6 +111,7 @@ impl Bench {
                 Event::Revoke { partitions, .. } => format!("revoke {:?}", numbers(&partitions)),
                 Event::Lost { partitions, .. } => format!("lost {:?}", numbers(&partitions)),
                 Event::Left => "left".to_owned(),
+                Event::Troubled(error) => format!("troubled {error}"),
                 Event::Failed(error) => format!("failed {:?}", error.code().unwrap_or_default()),
             });
         }
