@@ -28,6 +28,12 @@ mod cluster;
 #[cfg(feature = "client")]
 pub mod conn;
 #[cfg(feature = "client")]
+#[allow(
+    clippy::similar_names,
+    clippy::struct_excessive_bools,
+    clippy::match_bool,
+    reason = "a kick and a change; facts that are true by themselves; two cases side by side"
+)]
 pub mod consumer;
 #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "connections fail in ways that bytes do not"))]
 mod error;

@@ -198,7 +198,7 @@ impl Builder {
         }
         let home = Home::here()?;
         let seed = self.cluster.seed();
-        let shared = Shared::new(self.settings, self.cluster, home.clone(), seed);
+        let shared = Shared::new(self.settings, self.cluster, seed);
         home.detach(keeper::keep(Arc::clone(&shared)));
         let consumer = Consumer::new(shared);
         if !self.topics.is_empty() {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::batch::Position;
 use super::machine_core::{Lookup, LookupKind};
-use super::member::Subscription;
+use super::member::{Member, Subscription};
 use super::pump::BY_ID;
 use super::shared::{Link, Shared};
 use crate::cluster::Options;
@@ -106,7 +106,7 @@ impl Shared {
             state.core.parts().map(|part| TopicKey::Name(part.at.name().clone())).collect();
         if let Some(group) = &state.group {
             topics.extend(group.subscription.resolve(&state.snapshot).into_iter().map(TopicKey::Name));
-            topics.extend(group.member.iter().flat_map(|member| member.wanted()));
+            topics.extend(group.member.iter().flat_map(Member::wanted));
         }
         topics
     }

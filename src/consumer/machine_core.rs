@@ -20,7 +20,7 @@ pub(crate) use self::fetch::{Arrived, Fetch};
 pub(crate) use self::part::{Part, Start, State};
 pub(crate) use self::positions::{Lookup, LookupKind, Sought};
 use super::TopicPartition;
-use super::batch::{Marks, Position};
+use super::batch::Position;
 use super::config::{Isolation, Reset};
 use super::machine_session::Key;
 use super::unpack::Chunk;
@@ -145,10 +145,6 @@ impl Core {
 
     pub(crate) fn parts(&self) -> impl Iterator<Item = &Part> {
         self.parts.values()
-    }
-
-    pub(crate) fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
-        self.parts.values_mut()
     }
 
     /// Reads on from somewhere else. What was fetched is dropped, what is on its way is dropped when it comes.
@@ -399,11 +395,6 @@ impl Core {
     fn ticket(&mut self) -> u64 {
         self.tickets += 1;
         self.tickets
-    }
-
-    /// Tells of a partition what its leader last said.
-    pub(crate) fn marks(&self, at: &TopicPartition) -> Option<Marks> {
-        self.find(at).map(|part| part.marks)
     }
 
     /// Where the application will read on.

@@ -71,23 +71,20 @@ impl Shared {
             drop(state);
             any = true;
             let Fetch { ticket, broker, place, wait, .. } = fetch;
-            match prepared {
-                Ok((connection, version, request)) => {
-                    self.counters.fetches.fetch_add(1, Ordering::Relaxed);
-                    let shared = Arc::clone(self);
-                    let patience = Patience { held: wait, ..Patience::default() };
-                    connection.begin(&request, version, true, patience, move |result| {
-                        shared.fetched(broker, place, ticket, result);
-                    });
-                }
-                Err(_) => {
-                    let mut state = self.lock();
-                    state.core.handle_fetch_failed(broker, ticket, clock::now());
-                    state.lose(broker, place);
-                    drop(state);
-                    self.kick.notify_one();
-                }
-            }
+            let Ok((connection, version, request)) = prepared else {
+                let mut state = self.lock();
+                state.core.handle_fetch_failed(broker, ticket, clock::now());
+                state.lose(broker, place);
+                drop(state);
+                self.kick.notify_one();
+                continue;
+            };
+            self.counters.fetches.fetch_add(1, Ordering::Relaxed);
+            let shared = Arc::clone(self);
+            let patience = Patience { held: wait, ..Patience::default() };
+            connection.begin(&request, version, true, patience, move |result| {
+                shared.fetched(broker, place, ticket, result);
+            });
         }
     }
 

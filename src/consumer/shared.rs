@@ -14,22 +14,20 @@ use tokio::sync::Notify;
 use super::TopicPartition;
 use super::batch::Batch;
 use super::config::Settings;
-use super::machine_core::{Core, Limits, Start, State as PartState};
+use super::machine_core::{Core, Limits, Part, Start, State as PartState};
 use super::machine_offsets;
-use super::member::{Closing, Group, Member, Subscription};
+use super::member::{Closing, Group, Subscription};
 use super::spare::Spares;
 use crate::cluster::Cluster;
 use crate::cluster::metadata::{Snapshot, TopicKey};
 use crate::conn::{Connection, Dice, Pool};
 use crate::net::clock;
-use crate::net::task::Home;
 use crate::{Error, Result};
 
 /// See the module.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) cluster: Cluster<Pool>,
-    pub(crate) home: Home,
     /// Of this consumer's connections, so that its fetches wait for nobody else's.
     pub(crate) lane: u32,
     state: Mutex<State>,
@@ -95,7 +93,7 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, cluster: Cluster<Pool>, home: Home, seed: u64) -> Arc<Self> {
+    pub(crate) fn new(settings: Settings, cluster: Cluster<Pool>, seed: u64) -> Arc<Self> {
         let mut dice = Dice::new(seed);
         let limits = Limits {
             isolation: settings.isolation,
@@ -148,7 +146,6 @@ impl Shared {
             lane: cluster.lane(),
             settings,
             cluster,
-            home,
             state: Mutex::new(state),
             spares: Arc::default(),
             kick: Notify::new(),
@@ -189,7 +186,9 @@ impl Shared {
         self.kick.notify_one();
         self.news.notify_one();
         self.ended.notify_waiters();
-        readers.iter().for_each(|reader| reader.notify_one());
+        for reader in &readers {
+            reader.notify_one();
+        }
     }
 
     /// Reads these from now on, and no others.
@@ -229,7 +228,7 @@ impl Shared {
         // Whoever reads one by itself comes back by himself.
         let apart: BTreeSet<TopicPartition> =
             state.given.iter().filter(|at| state.readers.contains_key(*at)).cloned().collect();
-        for at in std::mem::replace(&mut state.given, apart).into_iter() {
+        for at in std::mem::replace(&mut state.given, apart) {
             if state.given.contains(&at) {
                 continue;
             }
@@ -260,7 +259,7 @@ impl Shared {
 
     /// The version of a partition's position.
     pub(crate) fn version_of(&self, at: &TopicPartition) -> u64 {
-        self.lock().core.find(at).map_or(0, |part| part.version())
+        self.lock().core.find(at).map_or(0, Part::version)
     }
 
     /// Whether it is read on from where it was at that version.
@@ -304,7 +303,9 @@ impl Shared {
     pub(crate) fn tell(&self) {
         let readers: Vec<Arc<Notify>> = self.lock().readers.values().cloned().collect();
         self.news.notify_one();
-        readers.iter().for_each(|reader| reader.notify_one());
+        for reader in &readers {
+            reader.notify_one();
+        }
     }
 
     /// Sees to it that the keeper wakes when something is due.
@@ -326,11 +327,6 @@ impl Shared {
 impl State {
     pub(crate) fn roll(&mut self) -> u64 {
         self.dice.roll()
-    }
-
-    /// The member of the group, if it subscribes to anything.
-    pub(crate) fn member(&mut self) -> Option<&mut Member> {
-        self.group.as_mut()?.member.as_mut()
     }
 
     /// A connection is of no use any more.

@@ -198,6 +198,7 @@ impl Machine {
         })
     }
 
+    #[cfg_attr(not(test), allow(dead_code, reason = "for health, which comes with the patterns"))]
     pub(crate) fn phase(&self) -> Phase {
         match self.state {
             State::Idle | State::Away => Phase::Unjoined,

@@ -36,7 +36,7 @@ use target::Revoking;
 const INTERVAL: Duration = Duration::from_secs(5);
 /// An interval below this would be a hot loop, one above the other leave a member forgotten.
 const INTERVAL_LEAST: Duration = Duration::from_millis(100);
-const INTERVAL_MOST: Duration = Duration::from_secs(60);
+const INTERVAL_MOST: Duration = Duration::from_mins(1);
 
 /// The epoch with which a member joins.
 const JOIN: i32 = 0;
@@ -49,6 +49,7 @@ const LEAVE_STATIC: i32 = -2;
 type Partition = (Uuid, i32);
 
 /// Where a member stands, for those who look at it.
+#[cfg_attr(not(test), allow(dead_code, reason = "for health, which comes with the patterns"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Idle,
@@ -359,6 +360,7 @@ impl Machine {
         })
     }
 
+    #[cfg_attr(not(test), allow(dead_code, reason = "for health, which comes with the patterns"))]
     pub(crate) fn state(&self) -> State {
         match self.phase {
             Phase::Idle => State::Idle,

@@ -86,6 +86,7 @@ pub enum Leave {
 }
 
 /// How far a member is, for those who look.
+#[cfg_attr(not(test), allow(dead_code, reason = "for health, which comes with the patterns"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// In no group and not on the way into one.

@@ -388,7 +388,8 @@ impl Core {
         self.go_to(key, end, now);
     }
 
-    /// Whether anything is fetched or waits.
+    /// The bytes that wait, and those that requests in flight may bring.
+    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.buffered + self.reserved
     }

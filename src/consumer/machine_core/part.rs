@@ -149,7 +149,8 @@ impl Part {
 
     /// Whether there is something for the application.
     pub(super) fn may_give(&self) -> bool {
-        !self.paused && !self.stopped && !self.out && !(self.chunks.is_empty() && self.error.is_none())
+        let something = !self.chunks.is_empty() || self.error.is_some();
+        something && !self.paused && !self.stopped && !self.out
     }
 
     /// What is to be fetched next.

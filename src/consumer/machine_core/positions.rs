@@ -23,7 +23,7 @@ pub(crate) enum Sought {
 }
 
 impl Sought {
-    /// As ListOffsets has it; `today` is the time of day in milliseconds since 1970.
+    /// As `ListOffsets` has it; `today` is the time of day in milliseconds since 1970.
     pub(crate) fn timestamp(self, today: i64) -> i64 {
         match self {
             Self::Earliest => -2,

@@ -67,8 +67,8 @@ impl Machine {
             let most = i32::MAX.unsigned_abs().into();
             let timeout = self.settings.max_poll_interval.as_millis().clamp(1, most);
             request.rebalance_timeout_ms = timeout as i32;
-            request.rack_id = self.settings.rack.clone();
-            request.server_assignor = self.settings.remote_assignor.clone();
+            request.rack_id.clone_from(&self.settings.rack);
+            request.server_assignor.clone_from(&self.settings.remote_assignor);
         }
         let said = before.as_ref().map(|sent| &sent.subscription);
         if said.is_none_or(|said| said.topics != current.subscription.topics) {
