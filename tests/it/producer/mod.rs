@@ -55,7 +55,13 @@ pub(crate) async fn create_topic(kafka: &Client, name: &str, partitions: i32, co
     create(kafka, name, partitions, 1, configs).await;
 }
 
-pub(crate) async fn create(kafka: &Client, name: &str, partitions: i32, copies: i16, configs: &[(&str, &str)]) {
+pub(crate) async fn create(
+    kafka: &Client,
+    name: &str,
+    partitions: i32,
+    copies: i16,
+    configs: &[(&str, &str)],
+) {
     let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
         name: (*name).into(),
         value: Some((*value).into()),
@@ -95,7 +101,7 @@ async fn read_back(bootstrap: impl ToString, topic: &str) -> Vec<JavaRecord> {
 }
 
 /// 3.9 is the last whose clients speak to brokers older than 2.1.
-fn reader_jars() -> PathBuf {
+pub(crate) fn reader_jars() -> PathBuf {
     fetch(&VERSIONS[1].parse().unwrap()).expect("a broker runs from such jars")
 }
 
