@@ -297,8 +297,8 @@ impl Core {
     /// Lets it rest after a failure, longer each time.
     fn rest(&mut self, key: Key, now: Instant) {
         let Some(part) = self.parts.get_mut(&key) else { return };
-        let pause = self.limits.backoff.after(part.failures, &mut self.dice);
         part.failures = part.failures.saturating_add(1);
+        let pause = self.limits.backoff.after(part.failures, &mut self.dice);
         if let Some(before) = part.not_before.replace(now + pause) {
             self.resting.remove(&(before, key));
         }

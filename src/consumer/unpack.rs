@@ -256,3 +256,6 @@ impl Chunk {
         self.batches.detach();
     }
 }
+
+#[cfg(test)]
+mod tests;

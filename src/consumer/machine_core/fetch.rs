@@ -197,10 +197,10 @@ impl Core {
                 code,
                 ErrorCode::FETCH_SESSION_ID_NOT_FOUND | ErrorCode::INVALID_FETCH_SESSION_EPOCH
             );
-            if !session || node.failures > 0 {
+            node.failures = node.failures.saturating_add(1);
+            if !session || node.failures > 1 {
                 node.not_before = Some(now + pause.after(node.failures, &mut self.dice));
             }
-            node.failures = node.failures.saturating_add(1);
             self.stale |= !session;
             return;
         }
@@ -230,8 +230,8 @@ impl Core {
         let pause = self.limits.backoff;
         if let Some(node) = self.nodes.get_mut(&broker) {
             node.session.handle_failure();
-            node.not_before = Some(now + pause.after(node.failures, &mut self.dice));
             node.failures = node.failures.saturating_add(1);
+            node.not_before = Some(now + pause.after(node.failures, &mut self.dice));
         }
         self.stale = true;
         self.handle_unreachable(broker, now);

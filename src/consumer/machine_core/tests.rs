@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::ErrorCode;
 use crate::records::{BatchBuilder, NewRecord, Stamp};
 
 mod model;

@@ -34,13 +34,25 @@ pub(crate) fn produce(
     records: &[JavaRecord],
     properties: &[&str],
 ) -> Vec<Taken> {
+    produce_from(&broker.jars(), &broker.bootstrap.to_string(), topic, codec, records, properties)
+}
+
+/// The same to any cluster, with the jars of any version that can speak to it.
+pub(crate) fn produce_from(
+    jars: &Path,
+    bootstrap: &str,
+    topic: &str,
+    codec: &str,
+    records: &[JavaRecord],
+    properties: &[&str],
+) -> Vec<Taken> {
     let mut input = Vec::new();
     for record in records {
         record.write(&mut input);
     }
     input.extend((-1_i32).to_be_bytes());
     let args = [&[topic, codec], properties].concat();
-    let said = run(&broker.jars(), &broker.bootstrap.to_string(), "JavaProducer", &args, input);
+    let said = run(jars, bootstrap, "JavaProducer", &args, input);
     let said = String::from_utf8(said).expect("the producer prints text");
     said.lines().map(|line| taken(line).unwrap_or_else(|| panic!("not an answer: {line}"))).collect()
 }

@@ -7,8 +7,9 @@ use weir::consumer::{Isolation, Reset, TopicPartition};
 use weir::records::Compression;
 
 use super::{LONG, SECOND, connect, create_topic, next, nothing, numbers, of, read, run, until, write};
-use crate::broker::java::{JavaRecord, produce};
+use crate::broker::java::{JavaRecord, produce_from};
 use crate::broker::{VERSIONS, shared};
+use crate::producer::reader_jars;
 
 fn codecs(version: &str) -> Vec<(Compression, &'static str)> {
     let all = [
@@ -48,7 +49,8 @@ fn what_java_wrote_is_read(version: &str) {
     let sent = examples(200);
     let topic = |name: &str| format!("consumer-java-{name}");
     for (_, name) in codecs(version) {
-        produce(broker, &topic(name), name, &sent, &["create.partitions=1", "batch.size=1000"]);
+        let properties = ["create.partitions=1", "batch.size=1000"];
+        produce_from(&reader_jars(), &broker.bootstrap.to_string(), &topic(name), name, &sent, &properties);
     }
     run(async {
         let kafka = connect(broker.bootstrap).await;

@@ -65,7 +65,14 @@ fn c14_nothing_is_lost_or_doubled_while_leaders_end() {
         for (partition, count) in (0..).zip(written) {
             let mut wanted = super::numbers(0..count);
             wanted.extend((partition == 0).then(|| "end".to_owned()));
-            assert!(count > 10 && of(&seen, partition) == wanted, "partition {partition}");
+            assert!(count > 10, "partition {partition}: {count} were written");
+            let given = of(&seen, partition);
+            let differs = given.iter().zip(&wanted).position(|(one, other)| one != other);
+            let (is, had) = (given.len(), wanted.len());
+            assert!(
+                given == wanted,
+                "partition {partition}: {is} given, {had} written, differs at {differs:?}"
+            );
         }
         nothing(&mut consumer, SECOND).await;
     });

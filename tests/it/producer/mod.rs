@@ -101,7 +101,7 @@ async fn read_back(bootstrap: impl ToString, topic: &str) -> Vec<JavaRecord> {
 }
 
 /// 3.9 is the last whose clients speak to brokers older than 2.1.
-fn reader_jars() -> PathBuf {
+pub(crate) fn reader_jars() -> PathBuf {
     fetch(&VERSIONS[1].parse().unwrap()).expect("a broker runs from such jars")
 }
 
