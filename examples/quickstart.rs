@@ -1,21 +1,17 @@
-//! Produces ten records to a broker and fetches them back.
+//! Produces ten records to a broker and reads them back.
 //!
 //!     cargo run --example quickstart                      # a broker of its own, where Java and Maven are
 //!     cargo run --example quickstart -- localhost:9092    # yours
 //!
-//! Until there are a consumer and administration, topics are created and records fetched by Kafka's own
-//! requests. The client brings each to the broker that answers it, in the version that both sides have.
+//! Until there is administration, the topic is created by Kafka's own request.
 
 #[path = "support/broker.rs"]
 mod broker;
 
 use std::time::Duration;
 
-use weir::protocol::Uuid;
 use weir::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
-use weir::protocol::fetch::{FetchPartition, FetchRequest, FetchTopic};
-use weir::protocol::metadata::{MetadataRequest, MetadataRequestTopic};
-use weir::records::{Batches, Compression, Decompressor};
+use weir::records::Compression;
 use weir::{Client, ErrorCode, Record};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -41,15 +37,15 @@ async fn run() -> Result<()> {
 
     // Who waits at a terminal would rather hear soon that nobody is there.
     let kafka = Client::builder(address).api_timeout(Duration::from_secs(15)).connect().await?;
-    let topic_id = create_topic(&kafka).await?;
+    create_topic(&kafka).await?;
     let offset = produce(&kafka).await?;
-    fetch(&kafka, topic_id, offset).await?;
+    consume(&kafka, offset).await?;
     kafka.close().await;
     Ok(())
 }
 
-/// Creates the topic unless it is there, and asks for its id, by which newer brokers know it.
-async fn create_topic(kafka: &Client) -> Result<Uuid> {
+/// Creates the topic unless it is there.
+async fn create_topic(kafka: &Client) -> Result<()> {
     let topic =
         CreatableTopic { name: TOPIC.into(), num_partitions: 1, replication_factor: 1, ..Default::default() };
     let answer = kafka.request(CreateTopicsRequest { topics: vec![topic], ..Default::default() }).await?;
@@ -57,9 +53,7 @@ async fn create_topic(kafka: &Client) -> Result<Uuid> {
     if ErrorCode(code) != ErrorCode::TOPIC_ALREADY_EXISTS {
         check("create topic", code)?;
     }
-    let topic = MetadataRequestTopic { name: Some(TOPIC.into()), ..Default::default() };
-    let answer = kafka.request(MetadataRequest { topics: Some(vec![topic]), ..Default::default() }).await?;
-    Ok(answer.topics.first().ok_or("no answer about the topic")?.topic_id)
+    Ok(())
 }
 
 /// Sends ten records, and gives the offset of the first.
@@ -81,27 +75,21 @@ async fn produce(kafka: &Client) -> Result<i64> {
     Ok(first)
 }
 
-/// Fetches from that offset on, and prints what comes.
-async fn fetch(kafka: &Client, topic_id: Uuid, offset: i64) -> Result<()> {
-    let partition =
-        FetchPartition { fetch_offset: offset, partition_max_bytes: 1 << 20, ..Default::default() };
-    let topic =
-        FetchTopic { topic: TOPIC.into(), topic_id, partitions: vec![partition], ..Default::default() };
-    let request = FetchRequest { max_wait_ms: 1000, min_bytes: 1, topics: vec![topic], ..Default::default() };
-    let answer = kafka.request(request).await?;
-    check("fetch", answer.error_code)?;
-    let partition = answer.responses.into_iter().next().and_then(|topic| topic.partitions.into_iter().next());
-    let partition = partition.ok_or("no answer about the partition")?;
-    check("fetch", partition.error_code)?;
-
-    let mut decompressor = Decompressor::new();
-    for batch in Batches::new(partition.records.unwrap_or_default()) {
-        for record in &batch?.records(&mut decompressor)? {
-            let record = record?;
+/// Reads from that offset on, and prints what comes.
+async fn consume(kafka: &Client, offset: i64) -> Result<()> {
+    let mut consumer = kafka.consumer().build()?;
+    consumer.assign([(TOPIC, 0)])?;
+    consumer.seek((TOPIC, 0), offset)?;
+    let mut left = 10;
+    while left > 0 {
+        let batch = consumer.next().await?.ok_or("the consumer was closed")?;
+        for record in &batch {
             let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
             println!("offset {}: {} = {}", record.offset(), text(record.key()), text(record.value()));
+            left -= 1;
         }
     }
+    consumer.close(Duration::from_secs(10)).await?;
     Ok(())
 }
 

@@ -181,12 +181,12 @@ impl Meter {
         let user = (now.user_time() - self.used.user_time()).num_microseconds() as f64 / 1e6;
         let sys = (now.system_time() - self.used.system_time()).num_microseconds() as f64 / 1e6;
         let faults = now.minor_page_faults() - self.used.minor_page_faults();
-        let (mode, n, Job { size, codec, .. }) = (job.mode.name(), job.count, job);
+        let (name, n, Job { size, codec, .. }) = (job.mode.name(), job.count, job);
         let errors = n.saturating_sub(arrived);
         let (rate, each) = (arrived as f64 / wall, (user + sys) * 1e9 / n as f64);
         let rss = max_rss_kib()?;
         println!(
-            r#"{{"client":"{client}","mode":"{mode}","n":{n},"size":{size},"codec":"{codec}","wall_s":{wall:.6},"user_s":{user:.6},"sys_s":{sys:.6},"msgs_per_s":{rate:.1},"cpu_ns_per_msg":{each:.1},"max_rss_kib":{rss},"page_faults":{faults},"errors":{errors}{more}}}"#
+            r#"{{"client":"{client}","mode":"{name}","n":{n},"size":{size},"codec":"{codec}","wall_s":{wall:.6},"user_s":{user:.6},"sys_s":{sys:.6},"msgs_per_s":{rate:.1},"cpu_ns_per_msg":{each:.1},"max_rss_kib":{rss},"page_faults":{faults},"errors":{errors}{more}}}"#
         );
         if arrived == n { Ok(()) } else { Err(format!("{arrived} of {n} records arrived").into()) }
     }

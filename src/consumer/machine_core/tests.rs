@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::ErrorCode;
+use crate::consumer::batch::Marks;
 use crate::records::{BatchBuilder, NewRecord, Stamp};
 
 mod model;

@@ -45,7 +45,7 @@ async fn send(kafka: &Client, topic: &str, partitions: i32, numbers: std::ops::R
     for number in numbers {
         let partition = number as i32 % partitions;
         let value = number.to_string();
-        let _ = producer.enqueue(Record::to(topic).partition(partition).value(&value)).await.unwrap();
+        drop(producer.enqueue(Record::to(topic).partition(partition).value(&value)).await.unwrap());
     }
     producer.flush().await.unwrap();
     producer.close(LONG).await.unwrap();

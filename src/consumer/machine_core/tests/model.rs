@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::consumer::machine_session::tests::{Broker, seeds};
+use crate::consumer::batch::Marks;
 use crate::consumer::machine_session::{Plan, Spec};
 use crate::consumer::spare::Spares;
 
