@@ -9,7 +9,7 @@ use bytes::Bytes;
 use confluent_kafka::common::TopicPartition;
 use confluent_kafka::common::serialization::{ByteArraySerializer, BytesDeserializer};
 use confluent_kafka::consumer::{Consumer as _, ConsumerConfig, KafkaConsumer};
-use confluent_kafka::producer::{KafkaProducer, Producer as _, ProducerConfig, ProducerRecord};
+use confluent_kafka::producer::{KafkaProducer, ProducerConfig, ProducerRecord};
 use weir_clients::Fail;
 use weir_clients::load::{FETCH_MAX, Job, Meter, Mode, PARTITION_MAX, Tally, WARM_UP, pool};
 
@@ -37,6 +37,7 @@ fn named(settings: impl IntoIterator<Item = (&'static str, String)>) -> HashMap<
 async fn reader(job: &Job) -> Result<Consumer, Fail> {
     let config = ConsumerConfig::new(&named([
         ("bootstrap.servers", job.broker.clone()),
+        ("group.protocol", "consumer".to_owned()),
         ("auto.offset.reset", "earliest".to_owned()),
         ("enable.auto.commit", "false".to_owned()),
         ("max.partition.fetch.bytes", PARTITION_MAX.to_string()),

@@ -70,7 +70,7 @@ async fn e2e(job: &Job) -> Result<(), Fail> {
             next(&consumer, &mut tally).await?;
         }
         let time = began.elapsed();
-        handle.await?;
+        let _at = handle.await?;
         Ok::<_, Fail>(time)
     };
     for record in values.by_ref().take(WARM_UP) {
