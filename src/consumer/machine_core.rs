@@ -291,7 +291,8 @@ impl Core {
         part.version = self.serial;
         self.buffered = self.buffered.saturating_sub(part.drop_chunks());
         part.error = Some(error);
-        self.rest(key, now);
+        // What was being asked about it was for the version before.
+        self.again(key, now);
     }
 
     /// Lets it rest after a failure, longer each time.

@@ -252,7 +252,7 @@ impl Core {
     }
 
     /// It is asked again after a rest.
-    fn again(&mut self, key: Key, now: Instant) {
+    pub(super) fn again(&mut self, key: Key, now: Instant) {
         if let Some(part) = self.parts.get_mut(&key)
             && let State::Sought { asked, .. } | State::Check { asked } = &mut part.state
         {

@@ -1,5 +1,7 @@
 //! Three brokers: leaders that move and end while they are read from, and followers nearby.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use weir::consumer::Reset;
@@ -18,25 +20,30 @@ fn c14_nothing_is_lost_or_doubled_while_leaders_end() {
     else {
         return;
     };
+    let cluster = Arc::new(cluster);
     run(async {
         let kafka = connect(cluster.bootstrap_text(PLAIN)).await;
         create(&kafka, "moved", 6, 3, &[("min.insync.replicas", "2")]).await;
         let producer = kafka.producer().build().unwrap();
         let mut consumer = kafka.consumer().reset(Reset::Earliest).build().unwrap();
         consumer.assign((0..6).map(|partition| ("moved", partition))).unwrap();
-        let done = std::cell::Cell::new(false);
-        let faults = async {
-            for node in 1..=3 {
-                tokio::time::sleep(SECOND).await;
-                tokio::task::block_in_place(|| cluster.node(node).kill());
-                tokio::time::sleep(2 * SECOND).await;
-                tokio::task::block_in_place(|| cluster.node(node).start()).unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let faults = {
+            let (cluster, done) = (Arc::clone(&cluster), Arc::clone(&done));
+            move || {
+                for node in 1..=3 {
+                    std::thread::sleep(SECOND);
+                    cluster.node(node).kill();
+                    std::thread::sleep(2 * SECOND);
+                    cluster.node(node).start().unwrap();
+                }
+                done.store(true, Ordering::Release);
             }
-            done.set(true);
         };
+        let faults = tokio::task::spawn_blocking(faults);
         let writing = async {
             let mut written = [0; 6];
-            while !done.get() {
+            while !done.load(Ordering::Acquire) {
                 for (partition, written) in (0..).zip(&mut written) {
                     let value = format!("{written:06}");
                     producer.send(Record::to("moved").value(&value).partition(partition)).await.unwrap();
@@ -60,7 +67,8 @@ fn c14_nothing_is_lost_or_doubled_while_leaders_end() {
             producer.send(Record::to("moved").value("end").partition(0)).await.unwrap();
             written
         };
-        let ((), written, seen) = tokio::join!(faults, writing, reading);
+        let (faults, written, seen) = tokio::join!(faults, writing, reading);
+        faults.unwrap();
         println!("written while brokers ended: {written:?}");
         for (partition, count) in (0..).zip(written) {
             let mut wanted = super::numbers(0..count);

@@ -222,7 +222,8 @@ impl Model {
     }
 
     /// What a broker says of one partition.
-    fn read(&mut self, broker: i32, spec: &Spec) -> Option<Arrived> {
+    fn read(&mut self, broker: i32, spec: &Spec, left: &mut usize, first: bool) -> Option<Arrived> {
+        let room = (spec.max_bytes as usize).min(*left);
         let error = self.faults && self.dice.below(25) == 0;
         let spoilt = self.faults && self.dice.below(40) == 0;
         let codes = [
@@ -258,17 +259,17 @@ impl Model {
         }
         let mut bytes = Vec::new();
         for entry in log.entries.iter().filter(|entry| entry.base + entry.count > spec.offset) {
-            if bytes.len() >= spec.max_bytes as usize {
+            if bytes.len() >= room.max(1) {
                 break;
             }
             bytes.extend(batch(entry.base, entry.count, entry.epoch, entry.serial));
         }
-        // The last one is cut, but for the first.
-        let most = (spec.max_bytes as usize).max(BATCH_BYTES);
-        bytes.truncate(most);
+        // The last one is cut, but for the first of all.
+        bytes.truncate(if first { room.max(BATCH_BYTES) } else { room });
+        *left -= bytes.len().min(*left);
         if spoilt && bytes.len() > 8 {
             // The base offset and the epoch, in front, are under no checksum: nobody can see those change.
-            let places = [8, 9, 10, 11].into_iter().chain(16..77.min(bytes.len()));
+            let places = [8, 9, 10, 11].into_iter().chain(16..70.min(bytes.len()));
             let places: Vec<usize> = places.filter(|place| *place < bytes.len()).collect();
             let place = places[self.dice.below(places.len())];
             bytes[place] ^= 1 << self.dice.below(8);
@@ -280,13 +281,18 @@ impl Model {
         Some(arrived)
     }
 
-    fn serve(&mut self, broker: i32, plan: &Plan) -> (ErrorCode, i32, Vec<Arrived>) {
+    fn serve(&mut self, broker: i32, plan: &Plan, max_bytes: usize) -> (ErrorCode, i32, Vec<Arrived>) {
         let (code, session) = self.brokers[broker as usize].answer(plan);
         if !code.is_none() {
             return (code, session, vec![]);
         }
         let specs = self.brokers[broker as usize].fetched();
-        let arrived = specs.iter().filter_map(|spec| self.read(broker, spec)).collect();
+        let mut left = max_bytes;
+        let mut arrived = Vec::new();
+        for spec in &specs {
+            let first = left == max_bytes;
+            arrived.extend(self.read(broker, spec, &mut left, first));
+        }
         (code, session, arrived)
     }
 
@@ -299,10 +305,10 @@ impl Model {
             self.flights.push(Flight::Lookup(lookup));
         }
         let held = self.core.held();
-        self.check(held <= 2_500 + 400 + BATCH_BYTES * PARTS, || format!("{held} bytes are held"));
+        self.check(held <= 2_500 + 400 + BATCH_BYTES * 3, || format!("{held} bytes are held"));
         let true_size: usize =
             self.core.parts.values().flat_map(|part| &part.chunks).map(|chunk| chunk.size).sum();
-        let most = 2_500 + 400 + BATCH_BYTES * PARTS;
+        let most = 2_500 + 400 + BATCH_BYTES * 3;
         self.check(true_size <= most, || format!("{true_size} bytes wait"));
     }
 
@@ -316,7 +322,7 @@ impl Model {
             Flight::Lookup(lookup) => self.look_up(lookup, lost),
             Flight::Fetch { fetch, .. } if lost => {
                 if self.dice.below(2) == 0 {
-                    self.serve(fetch.broker, &fetch.plan);
+                    self.serve(fetch.broker, &fetch.plan, fetch.max_bytes);
                 }
                 self.core.handle_place(fetch.broker, None);
                 if self.planted != Planted::KeepsFlight {
@@ -328,7 +334,7 @@ impl Model {
                 self.connect(fetch.broker);
             }
             Flight::Fetch { fetch, answer: None } => {
-                let answer = Some(self.serve(fetch.broker, &fetch.plan));
+                let answer = Some(self.serve(fetch.broker, &fetch.plan, fetch.max_bytes));
                 self.flights.push(Flight::Fetch { fetch, answer });
             }
             Flight::Fetch { fetch, answer: Some((code, session, arrived)) } => {
