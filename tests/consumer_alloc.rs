@@ -49,8 +49,7 @@ fn allocations(runtime: &Runtime, records: usize, compression: Compression) -> f
     let mut consumer = consumer(runtime, 4, records, compression);
     runtime.block_on(read(&mut consumer, RECORDS));
     let mut seen = 0;
-    let counted =
-        allocation_counter::measure(|| seen = runtime.block_on(read(&mut consumer, RECORDS)));
+    let counted = allocation_counter::measure(|| seen = runtime.block_on(read(&mut consumer, RECORDS)));
     let each = counted.count_total as f64 / seen as f64;
     println!(
         "{compression}, batches of {records}: {} allocations, {} bytes, {each:.5} a record",

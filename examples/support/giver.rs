@@ -81,7 +81,9 @@ impl Giver {
                     out.flush()?;
                     continue;
                 }
-                ApiKey::LIST_OFFSETS => offsets(ListOffsetsRequest::from_bytes(&rest, version)?).to_bytes(version)?,
+                ApiKey::LIST_OFFSETS => {
+                    offsets(ListOffsetsRequest::from_bytes(&rest, version)?).to_bytes(version)?
+                }
                 ApiKey::METADATA => self.metadata().to_bytes(version)?,
                 ApiKey::API_VERSIONS => versions().to_bytes(version)?,
                 other => return Err(format!("nobody should ask for {other:?}").into()),
@@ -106,7 +108,9 @@ impl Giver {
             session.wanted.clear();
         }
         for partition in asked.topics.iter().flat_map(|topic| &topic.partitions) {
-            session.wanted.insert(partition.partition, (partition.fetch_offset, partition.partition_max_bytes));
+            session
+                .wanted
+                .insert(partition.partition, (partition.fetch_offset, partition.partition_max_bytes));
         }
         for partition in asked.forgotten_topics_data.iter().flat_map(|topic| topic.partitions.iter()) {
             session.wanted.remove(partition);
@@ -172,7 +176,12 @@ impl Giver {
             port: self.address.port().into(),
             ..MetadataResponseBroker::default()
         };
-        MetadataResponse { brokers: vec![broker], controller_id: 1, topics: vec![topic], ..Default::default() }
+        MetadataResponse {
+            brokers: vec![broker],
+            controller_id: 1,
+            topics: vec![topic],
+            ..Default::default()
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::consumer::machine_session::tests::{Broker, seeds};
 use crate::consumer::batch::Marks;
+use crate::consumer::machine_session::tests::{Broker, seeds};
 use crate::consumer::machine_session::{Plan, Spec};
 use crate::consumer::spare::Spares;
 
