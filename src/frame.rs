@@ -104,7 +104,8 @@ impl Frames {
         if let Some(mut spare) = self.take_spare(len + wanted, len + more) {
             spare.0.extend_from_slice(&self.buf);
             self.swap(spare);
-        } else if self.cut || !worth_keeping {
+        } else if self.cut || !worth_keeping || len > 0 {
+            // Exactly so much: growing in place would double it.
             let mut new = BytesMut::with_capacity(len + more);
             new.extend_from_slice(&self.buf);
             let size = new.capacity();

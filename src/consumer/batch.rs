@@ -39,8 +39,8 @@ impl Marks {
 /// ```
 ///
 /// There is at least one record. The batch keeps the memory in which its records came, which counts as in use by the
-/// consumer until it is dropped; [`Record::to_owned`] gives records that keep it longer, which then does not
-/// count.
+/// consumer until it is dropped; [`Record::to_owned`] gives records that keep it longer. Whoever keeps more than the
+/// consumer's memory is read for with one fetch at a time.
 pub struct Batch {
     pub(super) at: TopicPartition,
     pub(super) pieces: SmallVec<[Records; 1]>,

@@ -10,6 +10,7 @@ use super::batch::{Marks, Position};
 use super::machine_core::{Arrived, Fetch};
 use super::machine_session::Spec;
 use super::shared::{Link, Shared, State};
+use super::spare::charge;
 use crate::cluster::metadata::TopicKey;
 use crate::cluster::metadata::hints::Hints;
 use crate::conn::{Connection, Patience};
@@ -116,7 +117,8 @@ impl Shared {
         match result {
             Ok(response) => {
                 let (code, session) = (ErrorCode(response.error_code), response.session_id);
-                let (arrived, hints) = digest(response);
+                let (mut arrived, hints) = digest(response);
+                charge(&self.spares, arrived.iter_mut().map(|part| &mut part.records));
                 if !hints.leaders.is_empty() {
                     self.cluster.hint(&hints);
                 }

@@ -1,7 +1,7 @@
 //! Memory that batches were decompressed into, to be used again, and the count of what applications hold.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -14,7 +14,8 @@ const SPARES_MAX: usize = 4;
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Spares {
-    /// The bytes that batches in the application's hands were decompressed to.
+    /// The bytes of answers that something is left of, and what batches in the application's hands were decompressed
+    /// to.
     pub(crate) live: AtomicUsize,
     /// Somebody waits for memory...
     pub(crate) starved: AtomicBool,
@@ -63,5 +64,42 @@ impl Spares {
         if self.starved.swap(false, Ordering::SeqCst) {
             self.freed.notify_one();
         }
+    }
+}
+
+/// The records of one answer, as far as the budget goes: given back when nobody has any of them any more.
+struct Charge {
+    bytes: usize,
+    spares: Arc<Spares>,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.spares.live.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.spares.released();
+    }
+}
+
+/// Records of one partition, which keep the memory of their whole answer.
+struct Charged {
+    records: Bytes,
+    _charge: Arc<Charge>,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.records
+    }
+}
+
+/// Counts an answer, whose records these are, until all slices of them are gone.
+pub(crate) fn charge<'a>(spares: &Arc<Spares>, records: impl Iterator<Item = &'a mut Bytes>) {
+    let records: Vec<&mut Bytes> = records.filter(|records| !records.is_empty()).collect();
+    let bytes = records.iter().map(|records| records.len()).sum();
+    spares.live.fetch_add(bytes, Ordering::AcqRel);
+    let charge = Arc::new(Charge { bytes, spares: Arc::clone(spares) });
+    for slot in records {
+        let records = std::mem::take(slot);
+        *slot = Bytes::from_owner(Charged { records, _charge: Arc::clone(&charge) });
     }
 }

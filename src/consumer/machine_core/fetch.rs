@@ -115,11 +115,13 @@ impl Core {
     pub(crate) fn poll_fetch(&mut self, live: usize, now: Instant, starved: &mut bool) -> Option<Fetch> {
         let limits = &self.limits;
         let most = limits.fetch_max.min((limits.memory / 4).max(limits.partition_max));
-        let (memory, least) = (limits.memory, limits.partition_max.min(most));
-        if memory.saturating_sub(self.buffered + self.reserved + live) < least {
+        // A connection keeps room for one answer more than is alive.
+        let memory = limits.memory.saturating_sub(most).max(most);
+        let least = limits.partition_max.min(most);
+        if memory.saturating_sub(self.held(live)) < least {
             self.make_room(now);
         }
-        let room = memory.saturating_sub(self.buffered + self.reserved + live);
+        let room = memory.saturating_sub(self.held(live));
         // With nothing to give and nothing on its way, something is fetched whatever is held.
         let short = room < least && (self.reserved > 0 || self.has_something());
         let may = |node: &Node| {
@@ -388,9 +390,8 @@ impl Core {
         self.go_to(key, end, now);
     }
 
-    /// The bytes that wait, and those that requests in flight may bring.
-    #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
-        self.buffered + self.reserved
+    /// What is alive of answers, or was copied out of them, and what requests in flight may bring.
+    pub(crate) fn held(&self, live: usize) -> usize {
+        self.reserved + live.max(self.buffered)
     }
 }

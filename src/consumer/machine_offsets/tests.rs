@@ -22,7 +22,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { machine: Machine::new(Backoff::default(), 1), now: Instant::now(), generation: 5 }
+        Self { machine: Machine::new(Backoff::default(), 1), now: crate::net::clock::now(), generation: 5 }
     }
 
     fn commit(&mut self, offsets: &[(i32, i64)], assignment: u64, origin: Origin) -> CommitId {

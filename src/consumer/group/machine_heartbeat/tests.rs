@@ -54,7 +54,7 @@ struct Bench {
 
 impl Bench {
     fn new(instance: Option<&str>) -> Self {
-        let now = Instant::now();
+        let now = crate::net::clock::now();
         let mut machine = Machine::new(settings(instance), "m".into(), 1);
         machine.handle_subscription(["t".into()].into(), None, now);
         Self { machine, now }

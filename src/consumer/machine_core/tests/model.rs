@@ -304,7 +304,7 @@ impl Model {
         while let Some(lookup) = self.core.poll_lookup(self.now) {
             self.flights.push(Flight::Lookup(lookup));
         }
-        let held = self.core.held();
+        let held = self.core.held(0);
         self.check(held <= 2_500 + 400 + BATCH_BYTES * 3, || format!("{held} bytes are held"));
         let true_size: usize =
             self.core.parts.values().flat_map(|part| &part.chunks).map(|chunk| chunk.size).sum();
