@@ -30,17 +30,17 @@ fn c14_nothing_is_lost_or_doubled_while_leaders_end() {
         let done = Arc::new(AtomicBool::new(false));
         let faults = {
             let (cluster, done) = (Arc::clone(&cluster), Arc::clone(&done));
-            move || {
+            async move {
                 for node in 1..=3 {
-                    std::thread::sleep(SECOND);
-                    cluster.node(node).kill();
-                    std::thread::sleep(2 * SECOND);
-                    cluster.node(node).start().unwrap();
+                    tokio::time::sleep(SECOND).await;
+                    tokio::task::block_in_place(|| cluster.node(node).kill());
+                    tokio::time::sleep(2 * SECOND).await;
+                    tokio::task::block_in_place(|| cluster.node(node).start()).unwrap();
                 }
                 done.store(true, Ordering::Release);
             }
         };
-        let faults = tokio::task::spawn_blocking(faults);
+        let faults = tokio::spawn(faults);
         let writing = async {
             let mut written = [0; 6];
             while !done.load(Ordering::Acquire) {

@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+use weir::Record;
 use weir::consumer::Consumer;
 use weir::producer::Topic;
-use weir::{Client, Record};
 
 use crate::producer::{LONG, SECOND, connect, create, create_topic, proxied, run};
 

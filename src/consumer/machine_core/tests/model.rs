@@ -319,7 +319,7 @@ impl Model {
         let at = self.dice.below(self.flights.len());
         let lost = self.faults && self.dice.below(12) == 0;
         match self.flights.swap_remove(at) {
-            Flight::Lookup(lookup) => self.look_up(lookup, lost),
+            Flight::Lookup(lookup) => self.look_up(&lookup, lost),
             Flight::Fetch { fetch, .. } if lost => {
                 if self.dice.below(2) == 0 {
                     self.serve(fetch.broker, &fetch.plan, fetch.max_bytes);
@@ -343,7 +343,7 @@ impl Model {
         }
     }
 
-    fn look_up(&mut self, lookup: Lookup, lost: bool) {
+    fn look_up(&mut self, lookup: &Lookup, lost: bool) {
         if lost {
             self.core.handle_lookup_failed(lookup.ticket, &Error::io("it is cut"), self.now);
             if self.planted == Planted::ResetsAtFailure {
