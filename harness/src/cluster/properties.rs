@@ -50,7 +50,8 @@ pub(crate) fn server_properties(plan: &Plan, id: i32, ports: &Ports, data: &Path
     add("listener.security.protocol.map", map.join(","));
     add("inter.broker.listener.name", INTERNAL.to_owned());
     lines.extend(security::lines(plan));
-    let own = plan.properties.iter().map(|(key, value)| (key.clone(), value.replace("{node}", &id.to_string())));
+    let own =
+        plan.properties.iter().map(|(key, value)| (key.clone(), value.replace("{node}", &id.to_string())));
     lines.extend(own);
     lines.iter().fold(String::new(), |mut text, (key, value)| {
         let _ = writeln!(text, "{key}={value}");

@@ -58,17 +58,19 @@ fn what_java_wrote_is_read(version: &str) {
             let mut seen = Vec::new();
             while seen.len() < sent.len() {
                 let batch = tokio::time::timeout(LONG, consumer.next()).await.unwrap().unwrap().unwrap();
-                seen.extend(batch.iter().map(|record| JavaRecord {
-                    partition: batch.partition(),
-                    offset: record.offset(),
-                    timestamp: record.timestamp(),
-                    key: record.key().map(<[u8]>::to_vec),
-                    value: record.value().map(<[u8]>::to_vec),
-                    headers: (record.headers())
-                        .map(|header| {
-                            (header.key_str().unwrap().to_owned(), header.value.map(<[u8]>::to_vec))
-                        })
-                        .collect(),
+                seen.extend(batch.iter().map(|record| {
+                    JavaRecord {
+                        partition: batch.partition(),
+                        offset: record.offset(),
+                        timestamp: record.timestamp(),
+                        key: record.key().map(<[u8]>::to_vec),
+                        value: record.value().map(<[u8]>::to_vec),
+                        headers: (record.headers())
+                            .map(|header| {
+                                (header.key_str().unwrap().to_owned(), header.value.map(<[u8]>::to_vec))
+                            })
+                            .collect(),
+                    }
                 }));
             }
             assert_eq!(seen, sent, "{version} {name}");

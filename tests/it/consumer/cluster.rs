@@ -14,7 +14,8 @@ use crate::producer::PLAIN;
 /// Every broker is killed and comes back while records are written and read.
 #[test]
 fn c14_nothing_is_lost_or_doubled_while_leaders_end() {
-    let Some(cluster) = unless_skipped("three brokers", Cluster::builder(VERSIONS[0]).nodes(3).start()) else {
+    let Some(cluster) = unless_skipped("three brokers", Cluster::builder(VERSIONS[0]).nodes(3).start())
+    else {
         return;
     };
     run(async {
@@ -75,9 +76,9 @@ fn c14_nothing_is_lost_or_doubled_while_leaders_end() {
 fn followers_nearby_are_read_from_until_they_are_gone() {
     let proxies = Proxies::for_nodes(3).unwrap();
     let told = proxies.addresses();
-    let builder = Cluster::builder(VERSIONS[1]).nodes(3).advertise(move |node, _| {
-        usize::try_from(node - 1).ok().and_then(|node| told.get(node).copied())
-    });
+    let builder = Cluster::builder(VERSIONS[1])
+        .nodes(3)
+        .advertise(move |node, _| usize::try_from(node - 1).ok().and_then(|node| told.get(node).copied()));
     let builder = builder
         .property("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector")
         .property("broker.rack", "rack-{node}");

@@ -2,15 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use weir::{Client, Record};
 use weir::consumer::{Reset, TopicPartition};
 use weir::protocol::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use weir::protocol::delete_topics::DeleteTopicsRequest;
+use weir::{Client, Record};
 use weir_kafka_harness::Cluster;
 use weir_kafka_harness::proxy::{End, Fault, Rule};
 use weir_kafka_harness::{Listener, unless_skipped};
 
-use super::{LONG, SECOND, connect, create_topic, next, nothing, numbers, of, proxied, read, run, until, write};
+use super::{
+    LONG, SECOND, connect, create_topic, next, nothing, numbers, of, proxied, read, run, until, write,
+};
 use crate::broker::{VERSIONS, shared};
 
 const FETCH: i16 = 1;
@@ -78,7 +80,8 @@ fn c15_no_position_is_made_up_while_leaders_are_silent() {
         create_topic(&kafka, "c15", 1, &[]).await;
         let producer = kafka.producer().build().unwrap();
         write(&producer.topic("c15"), 0, 0..10).await;
-        let cut = proxied.proxy().add(Rule::new(Fault::Cut(End::Reset)).requests().api(LIST_OFFSETS)).unwrap();
+        let cut =
+            proxied.proxy().add(Rule::new(Fault::Cut(End::Reset)).requests().api(LIST_OFFSETS)).unwrap();
         let mut consumer = kafka.consumer().reset(Reset::Earliest).build().unwrap();
         consumer.assign([("c15", 0)]).unwrap();
         nothing(&mut consumer, 3 * SECOND).await;
@@ -204,7 +207,8 @@ fn c24_paused_partitions_hold_back_no_other_however_short_memory_is() {
         for partition in 0..8 {
             write(&producer.topic("c24"), partition, 0..2000).await;
         }
-        let builder = kafka.consumer().reset(Reset::Earliest).memory(40_000).max_partition_fetch_bytes(10_000);
+        let builder =
+            kafka.consumer().reset(Reset::Earliest).memory(40_000).max_partition_fetch_bytes(10_000);
         let mut consumer = builder.batch_size(1).build().unwrap();
         consumer.assign((0..8).map(|partition| ("c24", partition))).unwrap();
         let mut seen = Vec::new();
@@ -242,13 +246,9 @@ fn c04_c05_deleted_records_move_the_beginning() {
         let producer = kafka.producer().batch_size(200).build().unwrap();
         write(&producer.topic("c04"), 0, 0..100).await;
         let partition = DeleteRecordsPartition { partition_index: 0, offset: 57, ..Default::default() };
-        let topic = DeleteRecordsTopic {
-            name: "c04".into(),
-            partitions: vec![partition],
-            ..Default::default()
-        };
-        let request =
-            DeleteRecordsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
+        let topic =
+            DeleteRecordsTopic { name: "c04".into(), partitions: vec![partition], ..Default::default() };
+        let request = DeleteRecordsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
         kafka.request(request).await.unwrap();
         let mut consumer = kafka.consumer().reset(Reset::Earliest).build().unwrap();
         consumer.assign([("c04", 0)]).unwrap();

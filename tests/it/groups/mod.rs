@@ -10,6 +10,8 @@ use weir::{Client, ErrorCode, Record};
 
 use crate::broker::shared;
 
+/// Programs that Kafka's own system tests would call.
+mod programs;
 /// Sharing, handing over, taking over.
 mod sharing;
 

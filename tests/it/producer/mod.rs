@@ -55,7 +55,13 @@ pub(crate) async fn create_topic(kafka: &Client, name: &str, partitions: i32, co
     create(kafka, name, partitions, 1, configs).await;
 }
 
-pub(crate) async fn create(kafka: &Client, name: &str, partitions: i32, copies: i16, configs: &[(&str, &str)]) {
+pub(crate) async fn create(
+    kafka: &Client,
+    name: &str,
+    partitions: i32,
+    copies: i16,
+    configs: &[(&str, &str)],
+) {
     let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
         name: (*name).into(),
         value: Some((*value).into()),

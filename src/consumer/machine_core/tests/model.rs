@@ -343,7 +343,9 @@ impl Model {
             return;
         }
         let asked: Vec<(i32, i32, Option<i32>)> = match &lookup.kind {
-            LookupKind::Offsets(asked) => asked.iter().map(|(_, part, epoch, _)| (*part, *epoch, None)).collect(),
+            LookupKind::Offsets(asked) => {
+                asked.iter().map(|(_, part, epoch, _)| (*part, *epoch, None)).collect()
+            }
             LookupKind::Epochs(asked) => {
                 asked.iter().map(|(_, part, epoch, of)| (*part, *epoch, Some(*of))).collect()
             }
