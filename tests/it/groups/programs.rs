@@ -22,9 +22,9 @@ mod reader {
 
 /// The other.
 #[path = "../../../examples/transactional_copier"]
-mod copier {
-    pub(super) mod flags;
-    pub(super) mod run;
+pub(super) mod copier {
+    pub(in crate::groups) mod flags;
+    pub(in crate::groups) mod run;
 }
 
 /// Standard output.
