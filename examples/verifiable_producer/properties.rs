@@ -1,108 +1,17 @@
-//! Settings by Kafka's names: a properties file, and which name is which method of the builders.
+//! The settings of a producer by Kafka's names, and which name is which method of its builder.
 
 use std::time::Duration;
 
-use weir::Client;
 use weir::producer::{Acks, Builder};
 use weir::records::Compression;
 
-/// The names and values of a Java properties file: `name=value` or `name: value`, `#` or `!` before comments, and a
-/// backslash where a line goes on in the next.
-pub(crate) fn read(text: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut whole = String::new();
-    for line in text.lines() {
-        let line = line.trim_start();
-        if whole.is_empty() && line.starts_with(['#', '!']) {
-            continue;
-        }
-        if let Some(begun) = line.strip_suffix('\\') {
-            whole.push_str(begun);
-            continue;
-        }
-        whole.push_str(line);
-        let pair = std::mem::take(&mut whole);
-        if !pair.trim().is_empty() {
-            let (name, value) = pair.split_once(['=', ':']).unwrap_or((&pair, ""));
-            found.push((name.trim().to_owned(), value.trim().to_owned()));
-        }
-    }
-    found
-}
+/// What all clients share.
+#[path = "../support/properties.rs"]
+mod common;
 
-/// The settings of a client and its producer. Names that nothing here stands for are warned of.
-pub(crate) struct Settings<'a> {
-    all: &'a [(String, String)],
-}
+pub(crate) use common::{Settings, read};
 
-impl<'a> Settings<'a> {
-    pub(crate) fn new(all: &'a [(String, String)]) -> Self {
-        for (name, _) in all {
-            if !KNOWN.contains(&&name[..]) {
-                eprintln!("verifiable_producer: {name} is not known here and changes nothing");
-            }
-        }
-        Self { all }
-    }
-
-    fn text(&self, name: &str) -> Option<&'a str> {
-        self.all.iter().rev().find(|(known, _)| known == name).map(|(_, value)| &value[..])
-    }
-
-    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, String> {
-        let parse = |text: &str| text.parse().map_err(|_| format!("{name}={text}: no such number"));
-        self.text(name).map(parse).transpose()
-    }
-
-    fn millis(&self, name: &str) -> Result<Option<Duration>, String> {
-        Ok(self.number(name)?.map(Duration::from_millis))
-    }
-
-    /// A first and a longest time, of which either may be missing.
-    fn range(
-        &self,
-        first: &str,
-        most: &str,
-        usual: [u64; 2],
-    ) -> Result<Option<(Duration, Duration)>, String> {
-        let (first, most) = (self.millis(first)?, self.millis(most)?);
-        let [usual_first, usual_most] = usual.map(Duration::from_millis);
-        let any = first.is_some() || most.is_some();
-        Ok(any.then(|| (first.unwrap_or(usual_first), most.unwrap_or(usual_most))))
-    }
-
-    /// The client's part.
-    pub(crate) fn client(&self, bootstrap: &str) -> Result<weir::Builder, String> {
-        match self.text("security.protocol") {
-            None | Some("PLAINTEXT") => {}
-            Some(other) => {
-                return Err(format!("security.protocol={other}: this program speaks PLAINTEXT alone"));
-            }
-        }
-        let mut builder = Client::builder(bootstrap);
-        if let Some(id) = self.text("client.id") {
-            builder = builder.client_id(id);
-        }
-        if let Some(time) = self.millis("request.timeout.ms")? {
-            builder = builder.request_timeout(time);
-        }
-        if let Some(time) = self.millis("metadata.max.age.ms")? {
-            builder = builder.metadata_max_age(time);
-        }
-        if let Some(time) = self.millis("connections.max.idle.ms")? {
-            builder = builder.idle_timeout(time);
-        }
-        let names = ("reconnect.backoff.ms", "reconnect.backoff.max.ms");
-        if let Some((first, most)) = self.range(names.0, names.1, [50, 1000])? {
-            builder = builder.backoff(first, most);
-        }
-        let names = ("socket.connection.setup.timeout.ms", "socket.connection.setup.timeout.max.ms");
-        if let Some((first, most)) = self.range(names.0, names.1, [10_000, 30_000])? {
-            builder = builder.setup_timeout(first, most);
-        }
-        Ok(builder)
-    }
-
+impl Settings<'_> {
     /// The producer's part.
     pub(crate) fn producer(&self, mut builder: Builder) -> Result<Builder, String> {
         let acks = match self.text("acks") {
@@ -166,19 +75,9 @@ const SIZES: [Set<usize>; 4] = [
     ("max.in.flight.requests.per.connection", Builder::max_in_flight),
 ];
 
-/// All names that something above stands for. The address comes by a flag.
-const KNOWN: [&str; 26] = [
-    "bootstrap.servers",
-    "security.protocol",
-    "client.id",
+/// All names that something above stands for.
+pub(crate) const KNOWN: [&str; 16] = [
     "client.rack",
-    "request.timeout.ms",
-    "metadata.max.age.ms",
-    "connections.max.idle.ms",
-    "reconnect.backoff.ms",
-    "reconnect.backoff.max.ms",
-    "socket.connection.setup.timeout.ms",
-    "socket.connection.setup.timeout.max.ms",
     "acks",
     "enable.idempotence",
     "linger.ms",

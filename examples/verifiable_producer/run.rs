@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use weir::{Ack, Error, Record};
 
 use super::flags::Job;
-use super::properties::Settings;
+use super::properties::{KNOWN, Settings};
 
 /// Nothing here is worth more than a sentence for a person.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -35,7 +35,7 @@ pub(crate) async fn run<W>(job: Job, out: W, ended: impl Future<Output = ()>) ->
 where
     W: Write + Send + 'static,
 {
-    let settings = Settings::new(&job.settings);
+    let settings = Settings::new(&job.settings, &KNOWN);
     let client = settings.client(&job.bootstrap)?.connect().await?;
     let producer = settings.producer(client.producer())?.build()?;
     let topic = producer.topic(&job.topic);

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::batch::Batch;
 use super::machine_offsets::{self, CommitOffset};
+use super::member::News;
 use super::shared::Shared;
 use super::{Consumer, TopicPartition};
 use crate::cluster::Options;
@@ -183,14 +184,18 @@ impl Consumer {
     }
 
     /// Who commits, for [`Transaction::send_offsets`](crate::Transaction::send_offsets): a transaction whose
-    /// member was replaced meanwhile cannot commit (KIP-447). `None` without a group, and as long as the member has not
-    /// joined.
+    /// member was replaced meanwhile cannot commit (KIP-447). `None` without a group, as long as the member has not
+    /// joined, and after it has lost partitions until the application was [told](super::Event::Lost): what it has in its
+    /// hands may be another's by now.
     pub fn group_metadata(&self) -> Option<GroupMetadata> {
         let mut state = self.shared.lock();
         let group = state.group.as_mut()?;
         let Some(member) = &group.member else {
             return Some(GroupMetadata::new(&group.settings.group));
         };
+        if group.news.iter().any(|news| matches!(news, News::Lost(..))) {
+            return None;
+        }
         let membership = member.membership()?;
         let metadata =
             GroupMetadata::new(&membership.group).member(membership.generation, &membership.member);

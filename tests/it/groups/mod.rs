@@ -10,6 +10,10 @@ use weir::{Client, ErrorCode, Record};
 
 use crate::broker::shared;
 
+/// Members and brokers that come and go, all at once.
+mod chaos;
+/// Programs that Kafka's own system tests would call.
+mod programs;
 /// Sharing, handing over, taking over.
 mod sharing;
 
