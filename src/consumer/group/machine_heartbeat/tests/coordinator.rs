@@ -72,7 +72,8 @@ impl Coordinator {
                 return refusal(ErrorCode::INVALID_REQUEST);
             }
             let instance = request.instance_id.as_ref();
-            let held = self.members.values().find(|known| instance.is_some() && known.instance.as_ref() == instance);
+            let held =
+                self.members.values().find(|known| instance.is_some() && known.instance.as_ref() == instance);
             if held.is_some_and(|known| known.epoch != LEAVE_STATIC) {
                 return refusal(ErrorCode::UNRELEASED_INSTANCE_ID);
             }
@@ -169,7 +170,10 @@ impl Coordinator {
 
     /// One step of a member towards its target.
     fn reconcile(&mut self, id: &Str, owned: Option<&BTreeSet<At>>, now: Instant) {
-        let others: BTreeSet<At> = self.members.iter().filter(|(other, _)| *other != id)
+        let others: BTreeSet<At> = self
+            .members
+            .iter()
+            .filter(|(other, _)| *other != id)
             .flat_map(|(_, it)| it.assigned.iter().chain(&it.going).copied())
             .collect();
         let target = &self.target[id];

@@ -130,10 +130,8 @@ impl World {
         let is_static = self.dice.below(4) == 0;
         let instance = format!("i{place}");
         let id = Str::from(format!("m{place}"));
-        let settings = Settings {
-            max_poll_interval: 30 * SECOND,
-            ..settings(is_static.then_some(instance.as_str()))
-        };
+        let settings =
+            Settings { max_poll_interval: 30 * SECOND, ..settings(is_static.then_some(instance.as_str())) };
         let mut machine = Machine::new(settings, id.clone(), self.dice.roll());
         machine.planted = self.planted;
         let topics = self.topics();
@@ -525,8 +523,10 @@ fn brief(answer: &Result<ConsumerGroupHeartbeatResponse>) -> String {
         Ok(it) => {
             let parts = it.assignment.as_ref().map(|it| {
                 let all = it.topic_partitions.iter();
-                all.map(|it| (topic_name(if it.topic_id == topic_id(1) { 1 } else { 2 }), it.partitions.to_vec()))
-                    .collect::<Vec<_>>()
+                all.map(|it| {
+                    (topic_name(if it.topic_id == topic_id(1) { 1 } else { 2 }), it.partitions.to_vec())
+                })
+                .collect::<Vec<_>>()
             });
             format!("{} epoch {} {parts:?}", ErrorCode(it.error_code), it.member_epoch)
         }
