@@ -104,15 +104,17 @@ impl Frames {
         if let Some(mut spare) = self.take_spare(len + wanted, len + more) {
             spare.0.extend_from_slice(&self.buf);
             self.swap(spare);
-        } else if self.cut || !worth_keeping || len > 0 {
-            // Exactly so much: growing in place would double it.
+        } else if self.cut || !worth_keeping {
             let mut new = BytesMut::with_capacity(len + more);
             new.extend_from_slice(&self.buf);
             let size = new.capacity();
             self.swap((new, size));
         } else {
-            self.buf.reserve(more);
-            self.size = self.buf.capacity();
+            // Exactly so much: growing in place might take twice that.
+            let mut new = BytesMut::with_capacity(len + more);
+            new.extend_from_slice(&self.buf);
+            self.size = new.capacity();
+            self.buf = new;
         }
     }
 

@@ -213,6 +213,9 @@ const MAX_RATIO_DEFAULT: usize = 2000;
 /// batches as large as topics allow, so honest ones must fit in here.
 const RATIO_FREE_SIZE: usize = 32 << 20;
 
+/// Buffers of no more than twice this are given away whatever is in them.
+const SMALL: usize = 8 << 10;
+
 /// Decompresses one batch after another, keeping the codecs' tables and, if it gets them back, the
 /// buffers.
 ///
@@ -297,6 +300,12 @@ impl Decompressor {
     ) -> Result<Bytes> {
         let mut out = self.spare.take().unwrap_or_default();
         match self.run(compression, input, &mut out, checksum) {
+            // A small batch would keep a large buffer: codecs take as much as a block of theirs may have.
+            Ok(()) if out.capacity() / 2 > out.len() + SMALL => {
+                let bytes = Bytes::copy_from_slice(&out);
+                self.spare = Some(out);
+                Ok(bytes)
+            }
             Ok(()) => Ok(Bytes::from(out)),
             Err(error) => {
                 self.spare = Some(out);
