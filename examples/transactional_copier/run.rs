@@ -105,7 +105,6 @@ impl<W: Write> Copier<W> {
                 event = tokio::time::timeout(SECOND, self.consumer.next_event()) => event,
             };
             match event {
-                Err(_) => {}
                 Ok(Ok(None)) => break,
                 Ok(Ok(Some(Event::Batch(batch)))) => self.copy(&batch).await?,
                 Ok(Ok(Some(Event::Assigned(partitions)))) => {
@@ -121,7 +120,7 @@ impl<W: Write> Copier<W> {
                     self.parts = self.parts.take().filter(|parts| !parts.is_empty());
                 }
                 Ok(Ok(Some(Event::Lost { .. }))) => self.parts = None,
-                Ok(Ok(Some(_))) => {}
+                Err(_) | Ok(Ok(Some(_))) => {}
                 Ok(Err(error)) if error.is_retriable() => eprintln!("transactional_copier: {error}"),
                 Ok(Err(error)) => return Err(error.into()),
             }

@@ -79,8 +79,9 @@ fn assignor(name: &str) -> Result<Arc<dyn Assignor>, String> {
 }
 
 type Set<T> = (&'static str, fn(Builder, T) -> Builder);
+type Text = (&'static str, fn(Builder, &str) -> Builder);
 
-const TEXTS: [(&str, fn(Builder, &str) -> Builder); 4] = [
+const TEXTS: [Text; 4] = [
     ("group.id", Builder::group),
     ("group.instance.id", Builder::group_instance),
     ("group.remote.assignor", Builder::remote_assignor),

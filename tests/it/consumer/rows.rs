@@ -180,12 +180,11 @@ fn c22_a_dropped_next_loses_nothing() {
                     }
                 })
                 .await;
-                match given {
-                    Some(batch) => seen.extend(batch.unwrap().unwrap().iter().map(|one| one.offset())),
-                    None => {
-                        dropped += 1;
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                    }
+                if let Some(batch) = given {
+                    seen.extend(batch.unwrap().unwrap().iter().map(|one| one.offset()));
+                } else {
+                    dropped += 1;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
             (seen, dropped)

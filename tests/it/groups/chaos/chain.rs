@@ -81,13 +81,13 @@ async fn work(
     done: Arc<AtomicBool>,
     (lives, failures): (Arc<AtomicUsize>, Arc<AtomicUsize>),
 ) {
-    let mut life = worker;
+    let mut turn = worker;
     while !done.load(Ordering::Relaxed) {
-        life += 1;
+        turn += 1;
         lives.fetch_add(1, Ordering::Relaxed);
         let job = flags::Job::read(line.split_whitespace().map(str::to_owned)).unwrap();
         let until = Arc::clone(&done);
-        let time = SECOND * [0, 3, 7, 12][life % 4];
+        let time = SECOND * [0, 3, 7, 12][turn % 4];
         let ended = async move {
             let began = Instant::now();
             while began.elapsed() < time && !until.load(Ordering::Relaxed) {
@@ -96,7 +96,7 @@ async fn work(
         };
         let copy = run::run(job, std::io::sink(), ended);
         // Every fifth is dropped wherever it is.
-        let patience = if life % 5 == 0 { 4 * SECOND } else { 2 * LONG };
+        let patience = if turn.is_multiple_of(5) { 4 * SECOND } else { 2 * LONG };
         if let Ok(Err(error)) = tokio::time::timeout(patience, copy).await {
             failures.fetch_add(1, Ordering::Relaxed);
             say(&format!("chain: copier {worker}: {error}"));
