@@ -5,7 +5,7 @@
 //! ended by one [`Machine::handle_answer`]. A `LeaveGroup` may be asked while a `JoinGroup` is in flight: brokers
 //! answer a connection's requests in their order, so it is to go by another connection.
 //!
-//! Idle -> [Preparing] -> `ToJoin` -> Joining -> [Leading] -> `ToSync` -> Syncing -> Stable, and from Stable back to
+//! Idle -> (Preparing) -> `ToJoin` -> Joining -> (Leading) -> `ToSync` -> Syncing -> Stable, and from Stable back to
 //! Preparing or `ToJoin` whenever the group or the subscription changes; every failure leads back to `ToJoin`, after a
 //! pause. Preparing is where the application hands over what must be given up before the member joins again.
 //! Whoever does not come back in time leaves: Leaving -> Away, and joins again once it does. Closing goes through

@@ -13,6 +13,7 @@ use crate::broker::java::{consume, offsets_of};
 use crate::broker::{Broker, root};
 
 /// The program that Kafka's own system tests would call.
+#[allow(clippy::duplicate_mod, reason = "programs share a file that reads properties")]
 #[path = "../../../examples/verifiable_consumer"]
 mod reader {
     pub(super) mod flags;

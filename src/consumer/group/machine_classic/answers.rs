@@ -15,7 +15,7 @@ fn passes(error: &Error) -> bool {
 }
 
 impl Machine {
-    /// What came of an [`Ask`]. Tickets of what is not wanted any more are ignored.
+    /// What came of an `Ask`. Tickets of what is not wanted any more are ignored.
     pub(crate) fn handle_answer(&mut self, ticket: u64, answer: Result<Response>, now: Instant) {
         let was_in_flight = self.in_flight == Some(ticket);
         if was_in_flight {

@@ -10,7 +10,7 @@ use crate::messages::consumer_group_heartbeat::{
 };
 
 pub(super) const ID: Uuid = Uuid::from_bytes([1; 16]);
-pub(super) const POLL: Duration = Duration::from_secs(300);
+pub(super) const POLL: Duration = Duration::from_mins(5);
 
 pub(super) fn settings(instance: Option<&str>) -> Settings {
     Settings {

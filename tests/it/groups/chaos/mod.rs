@@ -41,7 +41,7 @@ const PLAIN: Listener = Listener::plain();
 
 /// The short form, and numbers a second.
 const RECORDS: u64 = 6000;
-const RATE: u64 = 400;
+const RATE: u32 = 200;
 
 /// Members may be silent for so long.
 const SESSION: Duration = Duration::from_secs(6);
@@ -119,7 +119,7 @@ async fn write_all(kafka: Client, count: u64) -> BTreeMap<(i32, i64), u32> {
     let mut acks: Vec<(u32, Ack)> = Vec::new();
     let began = Instant::now();
     for number in 0..count as u32 {
-        let due = Duration::from_secs_f64(f64::from(number) / RATE as f64);
+        let due = Duration::from_secs_f64(f64::from(number) / f64::from(RATE));
         tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
         let value = number.to_string();
         let record = Record::to(TOPIC).partition(number as i32 % PARTITIONS).value(&value);
@@ -221,8 +221,10 @@ impl Chaos {
         self.recovers("a broker and members were killed");
         self.rig.cluster.node(node).start().expect("it starts again");
         for group in &self.groups {
-            group.members[0].order(Order::Freeze(SESSION + 3 * SECOND));
+            group.members[0].order(Order::Freeze(SESSION + 2 * SECOND));
         }
+        // The fault is that it takes this long.
+        self.runtime.block_on(async { tokio::time::sleep(SESSION + SECOND).await });
         self.recovers("members stood still");
         for group in &mut self.groups {
             // Not the one that stands still.
@@ -263,7 +265,10 @@ impl Chaos {
                     _ => None,
                 });
                 let mut read = BTreeMap::new();
-                reads.for_each(|(at, next)| drop(read.insert(at, next.max(*read.get(&at).unwrap_or(&0)))));
+                for (at, next) in reads {
+                    let end: &mut i64 = read.entry(at).or_default();
+                    *end = next.max(*end);
+                }
                 ends.iter().all(|(at, end)| read.get(at).is_some_and(|next| next >= end))
             };
             while !has_all(&group.log.lock().unwrap()) && began.elapsed() < RECOVERY_MAX {

@@ -54,6 +54,10 @@ fn refusal(code: ErrorCode) -> ConsumerGroupHeartbeatResponse {
 }
 
 impl Coordinator {
+    pub(super) fn new(counts: BTreeMap<u8, i32>, mixes: bool) -> Self {
+        Self { counts, mixes, ..Self::default() }
+    }
+
     pub(super) fn apply(
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,
@@ -97,7 +101,7 @@ impl Coordinator {
             // A request that says all is answered with all.
             whole |= request.rebalance_timeout_ms > 0;
             let names: BTreeSet<Str> = names.iter().cloned().collect();
-            if known.topics != names || request.member_epoch == JOIN && self.target.get(&id).is_none() {
+            if known.topics != names || request.member_epoch == JOIN && !self.target.contains_key(&id) {
                 known.topics = names;
                 self.draw_up();
             }

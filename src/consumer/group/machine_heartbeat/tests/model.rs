@@ -74,11 +74,7 @@ impl World {
     fn new(weather: Weather, planted: Option<Planted>, seed: u64) -> Self {
         let now = crate::net::clock::now();
         let mut dice = Dice::new(seed);
-        let coordinator = Coordinator {
-            counts: BTreeMap::from([(1, 3), (2, 2)]),
-            mixes: dice.below(2) == 0,
-            ..Coordinator::default()
-        };
+        let coordinator = Coordinator::new(BTreeMap::from([(1, 3), (2, 2)]), dice.below(2) == 0);
         let mut world = Self {
             dice,
             now,
@@ -99,11 +95,13 @@ impl World {
         world
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "made for it")]
     fn wrong(&mut self, what: String) {
         let at = self.now - self.start;
         self.wrong.push(format!("{at:?}: {what}"));
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "made for it")]
     fn note(&mut self, what: String) {
         let at = self.now - self.start;
         self.trace.push_back(format!("{at:?}: {what}"));
@@ -208,10 +206,10 @@ impl World {
             self.post(place, ticket, Mail::Answer(Err(Error::io("cut").maybe_done())), 3 * SECOND);
         }
         let way = if self.storms(15) { 10 * SECOND } else { WAY };
-        if !self.storms(15) {
-            self.post(place, ticket, Mail::Answer(Ok(told)), way);
-        } else {
+        if self.storms(15) {
             self.post(place, ticket, Mail::Answer(Err(Error::timeout("lost").maybe_done())), 3 * SECOND);
+        } else {
+            self.post(place, ticket, Mail::Answer(Ok(told)), way);
         }
     }
 
@@ -369,7 +367,9 @@ impl World {
                 }
             }
         }
-        wrong.into_iter().for_each(|wrong| self.wrong(wrong));
+        for wrong in wrong {
+            self.wrong(wrong);
+        }
     }
 
     fn chaos(&mut self) {
@@ -506,7 +506,9 @@ impl World {
                 }
             }
         }
-        wrong.into_iter().for_each(|wrong| self.wrong(wrong));
+        for wrong in wrong {
+            self.wrong(wrong);
+        }
     }
 }
 
