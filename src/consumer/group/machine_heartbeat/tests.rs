@@ -1,8 +1,5 @@
 //! The rows of what goes wrong with groups of KIP-848, one by one.
 
-mod coordinator;
-mod model;
-
 use super::*;
 use crate::consumer::group::Request;
 use crate::messages::consumer_group_heartbeat::{
