@@ -27,8 +27,9 @@ const MIB: usize = 1 << 20;
 /// What a consumer, its client and the broker's session hold for a partition beside records: positions, names, places
 /// in tables, and once a request and an answer that name all of them.
 const PER_PARTITION: usize = 3 * KIB;
-/// And in all: connections' buffers, the runtime, tables of the codec.
-const FREE: usize = 2 * MIB;
+/// And in all: the runtime, tables of the codec, and what a connection keeps of its buffers to use it again, which is
+/// not in the consumer's budget.
+const FREE: usize = 18 * MIB;
 
 /// Reads for a while, then no more; gives the most that was held above what was there before.
 fn most(partitions: i32, memory: usize, compression: Compression) -> usize {
