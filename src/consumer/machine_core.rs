@@ -287,6 +287,10 @@ impl Core {
     fn stumble(&mut self, key: Key, error: Error, now: Instant) {
         let Some(part) = self.parts.get_mut(&key) else { return };
         part.position = part.given;
+        // Without an epoch there is nothing that a leader could be asked about.
+        if part.position.epoch < 0 && matches!(part.state, State::Check { .. }) {
+            part.state = State::Fetching;
+        }
         self.serial += 1;
         part.version = self.serial;
         self.buffered = self.buffered.saturating_sub(part.drop_chunks());
