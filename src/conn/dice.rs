@@ -33,3 +33,12 @@ impl Dice {
         time.saturating_mul(percent) / 100
     }
 }
+
+/// The seeds of a model: the one that repeats a run first, then those from 0 on.
+///
+/// `WEIR_SEED` names the one, `WEIR_MODEL_SEEDS` how many the others are instead of `count`.
+#[cfg(test)]
+pub(crate) fn seeds(count: u64) -> impl Iterator<Item = u64> {
+    let number = |name| std::env::var(name).ok().map(|number| number.parse().expect("a number"));
+    number("WEIR_SEED").into_iter().chain(0..number("WEIR_MODEL_SEEDS").unwrap_or(count))
+}

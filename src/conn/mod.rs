@@ -23,6 +23,8 @@ mod versions;
 pub(crate) use config::Config;
 pub(crate) use connection::{Connection, Patience};
 pub(crate) use dice::Dice;
+#[cfg(test)]
+pub(crate) use dice::seeds;
 pub(crate) use pool::{Lane, Pool, Target};
 pub use versions::Versions;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::conn::Dice;
+use crate::conn::{Dice, seeds};
 
 /// What a broker keeps of a session, as Kafka does it: new and changed ones first, then those that are forgotten.
 #[derive(Default)]
@@ -141,12 +141,6 @@ fn run(seed: u64) {
             session.handle_refusal(code);
         }
     }
-}
-
-/// Seeds from 0 on, or the one that repeats a run.
-pub(in crate::consumer) fn seeds(count: u64) -> std::ops::Range<u64> {
-    let seed = std::env::var("WEIR_SEED").ok().and_then(|seed| seed.parse().ok());
-    seed.map_or(0..count, |seed| seed..seed + 1)
 }
 
 #[test]

@@ -262,7 +262,9 @@ fn hostile_bytes_are_errors_and_nothing_worse() {
         assert!(read.offsets.is_sorted() && read.offsets.iter().all(|offset| *offset >= from));
         match read.error {
             Some(error) => {
-                assert!(error.is_corrupt() || error.is_unsupported() || error.is_malformed(), "{error:?}");
+                // A changed bit may well ask for more bytes than there may be.
+                let known = error.is_corrupt() || error.is_unsupported() || error.is_malformed();
+                assert!(known || error.is_limit(), "{error:?}");
                 errors += 1;
             }
             None => whole += 1,

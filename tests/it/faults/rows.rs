@@ -1,8 +1,8 @@
 //! Rows of the catalogue of faults that want a real broker: one node whose metadata names an address that is not
 //! its own, and a link with TLS through a proxy.
 
-use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::broker::{VERSIONS, shared};
 const TLS: Listener = Listener::tls();
 const SECRET: Listener = Listener::sasl(Mechanism::Plain).over_tls();
 const SECOND: Duration = Duration::from_secs(1);
+/// What a test says to the stranger.
+const MARK: &[u8] = b"a mark";
 
 /// Listens where no broker is, and keeps the first bytes of each connection.
 struct Stranger {
@@ -44,8 +46,25 @@ impl Stranger {
         Self { at, heard }
     }
 
-    fn heard(&self) -> Vec<Vec<u8>> {
-        self.heard.lock().unwrap().clone()
+    /// What was said on every connection up to now: they are taken one after the other, so that all have been once
+    /// one of ours was.
+    async fn heard(&self) -> Vec<Vec<u8>> {
+        TcpStream::connect(self.at).unwrap().write_all(MARK).unwrap();
+        let all = async {
+            loop {
+                if let Some(heard) = self.up_to_mark() {
+                    return heard;
+                }
+                tokio::time::sleep(SECOND / 100).await;
+            }
+        };
+        tokio::time::timeout(30 * SECOND, all).await.expect("it listens")
+    }
+
+    fn up_to_mark(&self) -> Option<Vec<Vec<u8>>> {
+        let mut heard = self.heard.lock().unwrap();
+        let at = heard.iter().position(|bytes| bytes == MARK)?;
+        Some(heard.drain(..=at).take(at).collect())
     }
 }
 
@@ -75,7 +94,7 @@ impl Told {
     fn client(&self, at: SocketAddr, net: Config) -> Builder {
         let authority = self.cluster.certificates().unwrap().authority();
         let net = net.tls(Tls::new().roots(Pem::file(authority)));
-        Client::builder(&format!("localhost:{}", at.port())).net(net).setup_timeout(SECOND, 2 * SECOND)
+        Client::builder(&format!("localhost:{}", at.port())).net(net).setup_timeout(5 * SECOND, 10 * SECOND)
     }
 
     fn proxy(&self) -> &Proxy {
@@ -94,22 +113,21 @@ async fn b15_a_strange_address_in_metadata_gets_no_password_and_no_plain_text() 
     let call = client.request(DescribeClusterRequest::default()).to(1).timeout(3 * SECOND);
     let error = call.await.unwrap_err();
     assert!(!error.may_have_happened(), "{error}");
-    let heard = told.stranger.heard();
+    client.close().await;
+    let heard = told.stranger.heard().await;
     assert!(!heard.is_empty(), "it was asked: {error}");
     for bytes in heard.iter().filter(|bytes| !bytes.is_empty()) {
         assert_eq!(bytes[..2], [22, 3], "a TLS handshake");
         assert!(!bytes.windows(PASSWORD.len()).any(|window| window == PASSWORD.as_bytes()));
     }
-    client.close().await;
 
-    let before = told.stranger.heard().len();
     let net = Config::new().allow_advertised(["broker.example.com"]).unwrap();
     let client = told.client(at, net).sasl(plain()).connect().await.unwrap();
     let call = client.request(DescribeClusterRequest::default()).to(1).timeout(2 * SECOND);
     let error = call.await.unwrap_err();
     assert!(!error.may_have_happened(), "{error}");
     client.close().await;
-    assert_eq!(told.stranger.heard().len(), before, "{error}");
+    assert_eq!(told.stranger.heard().await, Vec::<Vec<u8>>::new(), "{error}");
 }
 
 /// An idle connection that ends without TLS's own goodbye costs no error, and is made again.

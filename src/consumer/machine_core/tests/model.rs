@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
+use crate::conn::seeds;
 use crate::consumer::batch::Marks;
-use crate::consumer::machine_session::tests::{Broker, seeds};
+use crate::consumer::machine_session::tests::Broker;
 use crate::consumer::machine_session::{Plan, Spec};
 use crate::consumer::spare::Spares;
 
@@ -562,7 +563,7 @@ fn what_is_given_is_what_the_logs_have_whatever_happens() {
         all += given;
     }
     println!("{all} records given");
-    assert!(all > 2_000 || std::env::var("WEIR_SEED").is_ok());
+    assert!(all > 2_000 || std::env::var("WEIR_MODEL_SEEDS").is_ok());
 }
 
 #[test]

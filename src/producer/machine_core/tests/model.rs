@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::world::{Connection, Load, Parcel, Partition, Said, Wire};
 use crate::cluster::Backoff;
-use crate::conn::Dice;
+use crate::conn::{Dice, seeds};
 use crate::error::Error;
 use crate::producer::machine_core::{Core, Limits, LineId, Outgoing};
 use crate::producer::machine_identity::Identity;
@@ -533,12 +533,6 @@ impl Model {
     }
 }
 
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|number| number.parse().ok());
-    let count = number("WEIR_MODEL_SEEDS").unwrap_or(count);
-    number("WEIR_SEED").map_or(0..count, |seed| seed..seed + 1)
-}
-
 fn try_all(count: u64, idempotent: bool) -> BTreeMap<&'static str, usize> {
     let mut all = BTreeMap::<&str, usize>::new();
     for seed in seeds(count) {
@@ -555,7 +549,7 @@ fn try_all(count: u64, idempotent: bool) -> BTreeMap<&'static str, usize> {
 #[test]
 fn what_is_told_is_so_in_the_logs_whatever_happens() {
     let seen = try_all(1000, true);
-    if std::env::var("WEIR_SEED").is_err() {
+    if std::env::var("WEIR_MODEL_SEEDS").is_err() {
         for what in ["written", "maybe", "failed", "splits", "cuts", "bumps", "late", "forgets", "leaves"] {
             assert!(seen.get(what).is_some_and(|times| *times > 100), "{what}: {seen:?}");
         }
