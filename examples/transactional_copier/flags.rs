@@ -12,7 +12,8 @@ pub(crate) const USAGE: &str = "usage: --bootstrap-server HOST:PORT[,...] --tran
   --enable-random-aborts     every third transaction or so is aborted, and its records are copied again
   --group-mode               share the input topic with the other members of the group, by whichever partitions
   --group-protocol NAME      classic or consumer (classic), in group mode
-  --use-group-metadata       say to the group which member commits (KIP-447)";
+  --use-group-metadata       say to the group which member commits (KIP-447)
+  --follow                   go on with what comes later, until the end is wanted (ours; Java's ends)";
 
 /// What is to be done.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,7 @@ pub(crate) struct Job {
     pub(crate) group_mode: bool,
     pub(crate) protocol: GroupProtocol,
     pub(crate) group_metadata: bool,
+    pub(crate) follow: bool,
 }
 
 impl Job {
@@ -43,6 +45,7 @@ impl Job {
                 "--enable-random-aborts" => &mut job.random_aborts,
                 "--group-mode" => &mut job.group_mode,
                 "--use-group-metadata" => &mut job.group_metadata,
+                "--follow" => &mut job.follow,
                 _ => {
                     let (flag, value) = if let Some((flag, value)) = arg.split_once('=') {
                         (flag.to_owned(), value.to_owned())

@@ -230,7 +230,8 @@ impl<W: Write> Copier<W> {
     /// How many records are to be copied before it ends.
     fn remaining(&self) -> u64 {
         let behind = |part: &Part| u64::try_from(part.end - part.at).unwrap_or(0);
-        let there = self.parts.as_ref().map_or(u64::MAX, |parts| parts.values().map(behind).sum());
+        let parts = self.parts.as_ref().filter(|_| !self.job.follow);
+        let there = parts.map_or(u64::MAX, |parts| parts.values().map(behind).sum());
         there.min(self.left)
     }
 

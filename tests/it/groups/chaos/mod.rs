@@ -5,7 +5,8 @@
 //! `cargo test` sends some thousand in one round of faults. With `WEIR_CHAOS_RECORDS` that many are sent, and the rounds
 //! go on until all are.
 //!
-//! `member` lives in a group and writes down what it is told, `check` judges.
+//! `member` lives in a group and writes down what it is told, `check` judges, `chain` copies through three topics in
+//! transactions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use weir_kafka_harness::{Cluster, Listener, unless_skipped};
 use super::{LONG, SECOND, connect, number};
 use crate::seed::{number as setting, say};
 
+/// Copies through three topics.
+mod chain;
 /// The judge, and defects that it catches.
 mod check;
 /// A member that can be killed.
