@@ -17,6 +17,7 @@ pub(crate) const USAGE: &str = "usage: --bootstrap-server HOST:PORT[,...] --tran
 
 /// What is to be done.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are switches of a command line")]
 pub(crate) struct Job {
     pub(crate) bootstrap: String,
     pub(crate) transactional_id: String,
