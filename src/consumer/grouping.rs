@@ -21,6 +21,9 @@ use crate::net::task::{self, Task};
 use crate::wire::{Str, Uuid};
 use crate::{Error, Result};
 
+/// So many errors without a code wait for the application at most; what comes after that is dropped.
+const TROUBLES_MOST: usize = 16;
+
 impl Shared {
     /// See the module. Gives the requests that are to be made.
     pub(crate) fn see_to_group(self: &Arc<Self>, now: Instant) -> Vec<Task> {
@@ -107,10 +110,21 @@ impl State {
                 Event::Revoke { partitions, deadline } => self.revoke(partitions, deadline, now),
                 Event::Lost { partitions, why } => self.lose_partitions(partitions, why, now),
                 Event::Left => group.left = true,
-                Event::Troubled(error) => self.errors.push_back(error),
+                Event::Troubled(error) => self.trouble(error),
                 Event::Failed(error) => self.member_failed(shared, error, now),
             }
             self.has_news = true;
+        }
+    }
+
+    /// What comes again and again is told once to an application that does not listen yet.
+    fn trouble(&mut self, error: Error) {
+        let told = match error.code() {
+            Some(code) => self.errors.iter().any(|before| before.code() == Some(code)),
+            None => self.errors.len() >= TROUBLES_MOST,
+        };
+        if !told {
+            self.errors.push_back(error);
         }
     }
 

@@ -101,8 +101,9 @@ struct Pause {
 }
 
 impl Pause {
+    /// The coordinator has answered. An epoch that is old stays so.
     fn ended(&mut self) {
-        *self = Self::default();
+        (self.failures, self.not_before) = (0, None);
     }
 
     fn again(&mut self, backoff: Backoff, dice: &mut Dice, now: Instant) {
@@ -115,9 +116,10 @@ impl Pause {
         self.not_before.is_none_or(|at| at <= now) && self.stale.is_none_or(fresh)
     }
 
-    /// When to look again. A new epoch is an input, so that it need not be waited for.
-    fn until(&self) -> Option<Instant> {
-        self.not_before.max(self.stale.map(|(_, until)| until))
+    /// When to look again with this epoch. A new one is an input, so that it need not be waited for.
+    fn until(&self, generation: i32) -> Option<Instant> {
+        let stale = self.stale.filter(|(epoch, _)| *epoch == generation);
+        self.not_before.max(stale.map(|(_, until)| until))
     }
 }
 
@@ -130,8 +132,8 @@ pub(crate) struct Machine {
     tickets: u64,
     /// The time of the last input.
     now: Option<Instant>,
-    /// At the last look there was nobody to ask as.
-    outside: bool,
+    /// With which epoch to ask, at the last look; with none there was nobody to ask as.
+    generation: Option<i32>,
     events: VecDeque<Event>,
     #[cfg(test)]
     planted: Option<Planted>,
@@ -151,6 +153,8 @@ enum Planted {
     ForgetMerged,
     /// Take an answer for a question that was asked anew meanwhile.
     AnyAnswer,
+    /// Let a commit share the fate of one of an assignment that is over.
+    MixAssignments,
 }
 
 impl Machine {
@@ -163,7 +167,7 @@ impl Machine {
             dice: Dice::new(seed),
             tickets: 0,
             now: None,
-            outside: false,
+            generation: Some(-1),
             events: VecDeque::new(),
             #[cfg(test)]
             planted: None,
@@ -181,6 +185,10 @@ impl Machine {
         now: Instant,
     ) -> CommitId {
         self.now = Some(now);
+        #[cfg(test)]
+        {
+            self.commits.mixes = self.planted == Some(Planted::MixAssignments);
+        }
         let (id, events) = self.commits.add(offsets, assignment, origin, deadline);
         self.events.extend(events);
         id
@@ -227,7 +235,7 @@ impl Machine {
         self.now = Some(now);
         let events = self.commits.expire(now);
         self.events.extend(events);
-        self.outside = membership.is_none();
+        self.generation = membership.map(|membership| membership.generation);
         let membership = membership?;
         let ticket = self.tickets + 1;
         let request = self.commits.ask(ticket, membership, now).map(Request::Commit);
@@ -242,8 +250,8 @@ impl Machine {
 
     /// When to call `poll_ask` again, if nothing else happens before. Whoever gets another membership calls it too.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let commits = self.commits.due(self.now).filter(|_| !self.outside);
-        let fetches = self.fetches.due(self.now).filter(|_| !self.outside);
+        let commits = self.generation.and_then(|generation| self.commits.due(generation, self.now));
+        let fetches = self.generation.and_then(|generation| self.fetches.due(generation, self.now));
         [commits, fetches, self.commits.deadline()].into_iter().flatten().min()
     }
 

@@ -124,7 +124,7 @@ impl Member {
     pub(crate) fn handle_rejoin(&mut self, of: &Membership, code: ErrorCode, now: Instant) {
         match self {
             Self::Classic(machine) => machine.handle_rejoin(of, code, now),
-            Self::Heartbeat(machine) => machine.handle_rejoin(code, now),
+            Self::Heartbeat(machine) => machine.handle_rejoin(of, code, now),
         }
     }
 

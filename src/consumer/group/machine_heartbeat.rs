@@ -10,6 +10,13 @@
 //! Joining | Member -> Leaving -> Idle | Joining | Left;  any -> Failed
 //! ```
 //!
+//! Who says what is owned gives up the rest: a coordinator that wanted some of it back gives that to others then. So
+//! nothing is taken between such a heartbeat and its answer, however long ago the target came.
+//!
+//! A static member may be refused because of itself: its join was heard and the answer lost, or it was fenced, and the
+//! coordinator refuses every join for an instance that has not left, by the same id too. It leaves for a while then and
+//! joins again. If the instance is another's, that leave does nothing, and the second refusal is final.
+//!
 //! A target is reconciled in two steps: what is not in it is revoked, and only when the application has handed
 //! that over is the rest taken. A newer target waits for the end of the first step and is what the second step
 //! follows. Each end is told to the coordinator at once (N09). Heartbeats go on meanwhile, and say what is owned still.
@@ -103,6 +110,8 @@ struct Flight {
     ticket: u64,
     /// It says that we leave.
     leaves: bool,
+    /// A coordinator may have known us before it.
+    known: bool,
     at: Instant,
 }
 
@@ -143,6 +152,8 @@ pub(crate) struct Machine {
     sent: Option<Sent>,
     /// Say what is owned at once.
     acknowledge: bool,
+    /// What is owned was said, and no good answer has come since.
+    claimed: bool,
     /// Send a heartbeat at once: the epoch may have changed.
     nudged: bool,
     flight: Option<Flight>,
@@ -179,6 +190,8 @@ pub(super) enum Planted {
     KeepWhenFenced,
     /// Do not leave when closed before joined.
     GhostOnClose,
+    /// Take a refusal that is due to the member itself for the last word.
+    HeldIsFinal,
 }
 
 impl Machine {
@@ -199,6 +212,7 @@ impl Machine {
             names: BTreeMap::new(),
             sent: None,
             acknowledge: false,
+            claimed: false,
             nudged: false,
             flight: None,
             last_sent: None,
@@ -257,13 +271,14 @@ impl Machine {
     pub(crate) fn handle_poll(&mut self, now: Instant) {
         self.now = Some(now);
         self.polled = Some(now);
-        if matches!(self.phase, Phase::Stale { .. }) {
-            // A leave that is still on its way need not be heard: joining with epoch 0 replaces the member.
-            if self.subscription.is_empty() {
-                self.phase = Phase::Idle;
-            } else {
-                self.join();
-            }
+        let wanted = !self.subscription.is_empty();
+        match self.phase {
+            // A leave that is still on its way need not be heard: joining with epoch 0 replaces the member, and a
+            // static one that is refused releases its instance first.
+            Phase::Stale { .. } if wanted => self.join(),
+            Phase::Stale { leave: Some(epoch) } => self.phase = Phase::Leaving { epoch, then: Then::Idle },
+            Phase::Stale { leave: None } => self.phase = Phase::Idle,
+            _ => {}
         }
     }
 
@@ -276,17 +291,19 @@ impl Machine {
         }
     }
 
-    /// A commit or a fetch of offsets was refused with that code (N05, G02).
-    pub(crate) fn handle_rejoin(&mut self, why: ErrorCode, now: Instant) {
+    /// A commit or a fetch of offsets by that member was refused with that code (N05, G02).
+    pub(crate) fn handle_rejoin(&mut self, of: &Membership, why: ErrorCode, now: Instant) {
         self.now = Some(now);
         if self.phase != Phase::Member {
             return;
         }
+        // Who asked may have joined anew since, or have another epoch.
+        let current = self.membership().is_some_and(|ours| ours == *of);
         match why {
-            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_MEMBER_EPOCH => {
+            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_MEMBER_EPOCH if current => {
                 self.fenced(&Error::broker_said(why, "committed or fetched offsets"));
             }
-            ErrorCode::FENCED_INSTANCE_ID => {
+            ErrorCode::FENCED_INSTANCE_ID if current => {
                 self.failed(Error::broker_said(why, "committed or fetched offsets"));
             }
             // The next heartbeat brings the epoch that goes, or says what is wrong.
@@ -462,17 +479,10 @@ impl Machine {
         }
     }
 
-    /// The coordinator does not count us in any more.
+    /// The coordinator does not count us in any more, though it may know the id.
     fn fenced(&mut self, why: &Error) {
         self.lose(why);
-        if self.subscription.is_empty() {
-            self.known = false;
-            self.phase = Phase::Idle;
-            self.epoch = JOIN;
-            self.flight = None;
-        } else {
-            self.join();
-        }
+        if self.subscription.is_empty() { self.resign() } else { self.join() }
     }
 
     fn failed(&mut self, why: Error) {

@@ -49,6 +49,8 @@ pub(super) struct Commits {
     /// The last assignment that a partition was taken from.
     closed: BTreeMap<TopicPartition, u64>,
     pause: Pause,
+    #[cfg(test)]
+    pub(super) mixes: bool,
 }
 
 impl Commits {
@@ -108,8 +110,12 @@ impl Commits {
             }
             return None;
         }
+        // What was read in another assignment shares no fate: it may be refused as too late, and this may not.
+        let same = |flying: &&mut Value| flying.assignment == assignment;
+        #[cfg(test)]
+        let same = |flying: &&mut Value| self.mixes || same(flying);
         let flying = self.flight.as_mut().and_then(|flight| flight.values.get_mut(partition));
-        match flying {
+        match flying.filter(same) {
             Some(flying) if automatic && offset.offset < flying.offset.offset => {
                 flying.calls.insert(id);
                 None
@@ -198,9 +204,9 @@ impl Commits {
     }
 
     /// When to ask, if something waits.
-    pub(super) fn due(&self, now: Option<Instant>) -> Option<Instant> {
+    pub(super) fn due(&self, generation: i32, now: Option<Instant>) -> Option<Instant> {
         let waits = self.flight.is_none() && !self.waiting.is_empty();
-        if waits { self.pause.until().or(now) } else { None }
+        if waits { self.pause.until(generation).or(now) } else { None }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

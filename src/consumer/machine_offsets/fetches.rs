@@ -52,9 +52,9 @@ impl Fetches {
         self.flight.as_ref().is_some_and(|flight| flight.ticket == ticket)
     }
 
-    pub(super) fn due(&self, now: Option<Instant>) -> Option<Instant> {
+    pub(super) fn due(&self, generation: i32, now: Option<Instant>) -> Option<Instant> {
         let waits = self.flight.is_none() && !self.wanted.is_empty();
-        if waits { self.pause.until().or(now) } else { None }
+        if waits { self.pause.until(generation).or(now) } else { None }
     }
 
     pub(super) fn ask(

@@ -1,5 +1,7 @@
 //! The rows of what goes wrong with committed offsets, one by one.
 
+mod model;
+
 use super::*;
 use crate::messages::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use crate::messages::offset_fetch::{
@@ -177,6 +179,11 @@ fn n05_an_old_epoch_waits_for_the_next_one() {
     assert_eq!(bench.sent(), []);
     bench.generation = 6;
     assert_eq!(bench.sent(), [(0, 5)]);
+    // The pause after a refusal is short with the new epoch, however long it would be with the old one.
+    bench.committed(&[(0, ErrorCode::STALE_MEMBER_EPOCH)]);
+    bench.generation = 7;
+    assert_eq!(bench.sent(), []);
+    assert!(bench.machine.poll_timeout().is_some_and(|at| at <= bench.now + Duration::from_secs(1)));
 }
 
 #[test]

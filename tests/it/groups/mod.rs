@@ -12,8 +12,12 @@ use crate::broker::shared;
 
 /// Members and brokers that come and go, all at once.
 mod chaos;
+/// One group, both protocols.
+mod mixed;
 /// Programs that Kafka's own system tests would call.
 mod programs;
+/// Members that a coordinator refuses for a while.
+mod refusals;
 /// Sharing, handing over, taking over.
 mod sharing;
 

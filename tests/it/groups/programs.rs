@@ -196,27 +196,41 @@ impl Drop for Java {
     }
 }
 
+/// Java's properties for a member by the classic protocol.
+const CLASSIC: &[&str] =
+    &["partition.assignment.strategy=org.apache.kafka.clients.consumer.CooperativeStickyAssignor"];
+/// And for one by KIP-848.
+const CONSUMER: &[&str] = &["group.protocol=consumer"];
+
 #[test]
 fn a_group_is_shared_with_java_by_the_classic_protocol() {
-    let strategy =
-        "partition.assignment.strategy=org.apache.kafka.clients.consumer.CooperativeStickyAssignor";
-    share_with_java("classic", &[strategy]);
+    share_with_java("shared-classic", "classic", CLASSIC);
 }
 
 #[test]
 fn a_group_is_shared_with_java_by_kip_848() {
-    share_with_java("consumer", &["group.protocol=consumer"]);
+    share_with_java("shared-consumer", "consumer", CONSUMER);
+}
+
+/// The group goes over when Java's member comes, and back when it leaves.
+#[test]
+fn a_classic_group_is_shared_with_java_by_kip_848() {
+    share_with_java("shared-goes-over", "classic", CONSUMER);
+}
+
+#[test]
+fn a_group_of_kip_848_is_shared_with_java_by_the_classic_protocol() {
+    share_with_java("shared-takes-classic", "consumer", CLASSIC);
 }
 
 /// Ours is there first, Java's takes half, and gives it back when it leaves: all is read, and once, since both commit
 /// before they hand over.
-fn share_with_java(protocol: &str, properties: &[&str]) {
+fn share_with_java(topic: &str, protocol: &str, properties: &[&str]) {
     let Some(broker) = shared("4.4.0") else { return };
-    let topic = format!("verifiable-shared-{protocol}");
     run(async {
         let kafka = connect(broker.bootstrap).await;
-        create_topic(&kafka, &topic, 4).await;
-        send(&kafka, &topic, 4, 0..400).await;
+        create_topic(&kafka, topic, 4).await;
+        send(&kafka, topic, 4, 0..400).await;
         let line = format!(
             "--bootstrap-server {} --topic {topic} --group-id {topic} --verbose --group-protocol {protocol} \
              --assignment-strategy cooperative-sticky --session-timeout 6000",
@@ -228,13 +242,13 @@ fn share_with_java(protocol: &str, properties: &[&str]) {
         let ours = reader::run::run(job, out.clone(), async { drop(ended.await) });
         let rest = async {
             until("ours reads", || out.consumed() == 400).await;
-            let java = Java::join(broker, &topic, &topic, properties);
+            let java = Java::join(broker, topic, topic, properties);
             until("Java has half", || java.heard().0.len() == 2).await;
-            send(&kafka, &topic, 4, 400..800).await;
+            send(&kafka, topic, 4, 400..800).await;
             until("half is Java's", || java.heard().1.len() == 200 && out.consumed() == 600).await;
             let (_, mut all) = java.heard();
             tokio::task::block_in_place(|| java.end());
-            send(&kafka, &topic, 4, 800..1200).await;
+            send(&kafka, topic, 4, 800..1200).await;
             until("all is ours again", || out.consumed() == 1000).await;
             let number = |line: &Value| line["value"].as_str().unwrap().parse::<u32>().unwrap();
             all.extend(out.named("record_data").iter().map(number));

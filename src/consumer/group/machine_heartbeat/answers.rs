@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::Response;
-use super::{Flight, INTERVAL, INTERVAL_LEAST, INTERVAL_MOST, JOIN, Machine, Phase, Then};
+use super::super::{Event, Response};
+use super::{Flight, INTERVAL, INTERVAL_LEAST, INTERVAL_MOST, JOIN, LEAVE_STATIC, Machine, Phase, Then};
 use crate::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use crate::{Error, ErrorCode, Result};
 
@@ -12,8 +12,12 @@ use crate::{Error, ErrorCode, Result};
 enum Verdict {
     Done,
     Again,
+    /// Again, but it may be for long, and the application can do something about it.
+    Troubled,
     /// Join anew: the coordinator does not know this member or its epoch.
     Fenced,
+    /// The instance is in use, perhaps by us.
+    Held,
     Fatal,
 }
 
@@ -26,6 +30,9 @@ impl Verdict {
             }
             // A group that is gone is made anew by joining. To who joins it says that the group is of another kind.
             ErrorCode::GROUP_ID_NOT_FOUND if !joining => Self::Fenced,
+            // Rights come and go: Kafka's own consumer stays and goes on asking.
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED => Self::Troubled,
+            ErrorCode::UNRELEASED_INSTANCE_ID => Self::Held,
             code if code.is_retriable() => Self::Again,
             _ => Self::Fatal,
         }
@@ -62,6 +69,11 @@ impl Machine {
         match Verdict::of(code, self.epoch == JOIN) {
             Verdict::Done => self.taken(flight, &answer, now),
             Verdict::Again => self.again(now),
+            Verdict::Troubled => {
+                self.events.push_back(Event::Troubled(said(code)));
+                self.again(now);
+            }
+            Verdict::Held if flight.known && self.holds_itself() => self.leave(LEAVE_STATIC, Then::Join),
             Verdict::Fenced => {
                 // Who is refused while joining waits before the next attempt: there is nothing to release first.
                 let joining = self.epoch == JOIN;
@@ -74,12 +86,21 @@ impl Machine {
                     self.not_before = None;
                 }
             }
-            Verdict::Fatal => {
+            Verdict::Held | Verdict::Fatal => {
                 let gone = [ErrorCode::FENCED_INSTANCE_ID, ErrorCode::UNRELEASED_INSTANCE_ID];
-                self.known = self.epoch > JOIN && !gone.contains(&code);
+                self.known = flight.known && !gone.contains(&code);
                 self.failed(said(code));
             }
         }
+    }
+
+    /// Whether an instance may be in use because of this very member.
+    fn holds_itself(&self) -> bool {
+        #[cfg(test)]
+        if self.planted == Some(super::Planted::HeldIsFinal) {
+            return false;
+        }
+        self.epoch == JOIN && self.settings.instance.is_some()
     }
 
     /// A good answer, if it can be right (N08).
@@ -89,6 +110,7 @@ impl Machine {
         }
         self.failures = 0;
         self.not_before = None;
+        self.claimed = false;
         self.interval = interval(answer.heartbeat_interval_ms);
         self.last_sent = Some(flight.at);
         self.epoch = answer.member_epoch;

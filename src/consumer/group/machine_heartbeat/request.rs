@@ -43,9 +43,9 @@ impl Machine {
             None => self.heartbeat(),
         };
         self.tickets += 1;
-        self.flight = Some(Flight { ticket: self.tickets, leaves: leaves.is_some(), at: now });
+        let known = std::mem::replace(&mut self.known, true);
+        self.flight = Some(Flight { ticket: self.tickets, leaves: leaves.is_some(), known, at: now });
         self.last_sent = Some(now);
-        self.known = true;
         Ask { ticket: self.tickets, request: Request::Consumer(request), held: Duration::ZERO }
     }
 
@@ -82,6 +82,7 @@ impl Machine {
         }
         if self.acknowledge || before.is_none_or(|sent| sent.owned != current.owned) {
             request.topic_partitions = Some(by_topic(&current.owned));
+            self.claimed = true;
         }
         self.acknowledge = false;
         self.nudged = false;

@@ -75,8 +75,12 @@ impl Machine {
         partitions
     }
 
-    /// Take what the target has and we have not, as far as it has names.
+    /// Take what the target has and we have not, as far as it has names. Not while the coordinator may be hearing that
+    /// we have it not: it may want it for another.
     fn take(&mut self) {
+        if self.claimed {
+            return;
+        }
         // A topic that was made anew has two ids for a while, and its partitions are given out under one.
         let mut taken: BTreeSet<TopicPartition> =
             self.owned.iter().map(|((_, partition), name)| TopicPartition::of(name, *partition)).collect();
@@ -102,13 +106,14 @@ impl Machine {
     }
 
     /// Leave the group, since nothing is wanted of it.
-    fn resign(&mut self) {
+    pub(super) fn resign(&mut self) {
         self.forget();
         if self.known {
             self.leave(self.leave_epoch(), Then::Idle);
         } else {
             self.phase = Phase::Idle;
             self.epoch = JOIN;
+            self.flight = None;
         }
     }
 

@@ -1,5 +1,9 @@
 //! The rows of what goes wrong with groups of KIP-848, one by one.
 
+mod coordinator;
+mod model;
+mod refusals;
+
 use super::*;
 use crate::consumer::group::Request;
 use crate::messages::consumer_group_heartbeat::{
@@ -162,6 +166,24 @@ fn n09_what_was_handed_over_is_said_at_once_and_only_then_is_more_taken() {
 }
 
 #[test]
+fn nothing_is_taken_between_saying_what_is_owned_and_the_answer() {
+    let mut bench = Bench::new(None);
+    bench.ask();
+    bench.good(1, Some(&[0, 1]));
+    assert_eq!(bench.events(), ["assigned []"]);
+    assert_eq!(owned(&bench.ask()), Some(vec![]));
+    bench.machine.handle_names(&name, bench.now);
+    assert!(bench.events().is_empty(), "the coordinator hears that nothing is owned");
+    bench.give(Err(Error::io("cut").maybe_done()));
+    bench.machine.handle_names(&name, bench.now);
+    assert!(bench.events().is_empty(), "it may have heard so");
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(owned(&bench.ask()), Some(vec![]));
+    bench.good(2, Some(&[1]));
+    assert_eq!(bench.events(), ["assigned [1]"], "0 is another's");
+}
+
+#[test]
 fn what_is_not_handed_over_in_time_is_lost() {
     let mut bench = Bench::member(None, &[0, 1]);
     bench.wait(Duration::from_secs(5));
@@ -245,15 +267,22 @@ fn n04_g02_who_is_fenced_loses_all_and_joins_with_the_same_id() {
         assert_eq!(owned(&join), Some(vec![]));
     }
     let mut bench = Bench::member(None, &[0]);
-    bench.machine.handle_rejoin(ErrorCode::UNKNOWN_MEMBER_ID, bench.now);
+    let before = bench.machine.membership().expect("a member");
+    bench.machine.handle_rejoin(&before, ErrorCode::UNKNOWN_MEMBER_ID, bench.now);
     assert_eq!(bench.events(), ["lost [0]"]);
     assert_eq!(bench.ask().member_epoch, 0);
+    bench.good(9, Some(&[0]));
+    bench.machine.handle_names(&name, bench.now);
+    assert_eq!(bench.events(), ["assigned []", "assigned [0]"]);
+    bench.machine.handle_rejoin(&before, ErrorCode::FENCED_MEMBER_EPOCH, bench.now);
+    assert!(bench.events().is_empty(), "it was a member before that asked");
 }
 
 #[test]
 fn n05_an_old_epoch_brings_a_heartbeat_soon() {
     let mut bench = Bench::member(None, &[0]);
-    bench.machine.handle_rejoin(ErrorCode::STALE_MEMBER_EPOCH, bench.now);
+    let of = bench.machine.membership().expect("a member");
+    bench.machine.handle_rejoin(&of, ErrorCode::STALE_MEMBER_EPOCH, bench.now);
     bench.wait(Duration::from_millis(100));
     assert_eq!(bench.ask().member_epoch, 5);
     assert!(bench.events().is_empty());
@@ -319,31 +348,6 @@ fn n10_g01_who_stays_away_leaves_and_joins_on_coming_back() {
 }
 
 #[test]
-fn refusals_that_stay_end_it_and_say_whether_the_old_protocol_may_do() {
-    use Fallback::{GroupIsClassic, NoSuchProtocol};
-    for (code, fallback) in [
-        (ErrorCode::UNSUPPORTED_VERSION, Some(NoSuchProtocol)),
-        (ErrorCode::GROUP_ID_NOT_FOUND, Some(GroupIsClassic)),
-        (ErrorCode::INVALID_REQUEST, None),
-        (ErrorCode::UNSUPPORTED_ASSIGNOR, None),
-        (ErrorCode::INVALID_REGULAR_EXPRESSION, None),
-        (ErrorCode::GROUP_AUTHORIZATION_FAILED, None),
-        (ErrorCode::TOPIC_AUTHORIZATION_FAILED, None),
-        (ErrorCode::GROUP_MAX_SIZE_REACHED, None),
-        (ErrorCode::UNRELEASED_INSTANCE_ID, None),
-        (ErrorCode::FENCED_INSTANCE_ID, None),
-    ] {
-        let mut bench = Bench::new(None);
-        bench.ask();
-        bench.bad(code);
-        let Some(Event::Failed(error)) = bench.machine.poll_event() else { panic!("{code}") };
-        assert_eq!((error.code(), bench.machine.fallback(&error)), (Some(code), fallback));
-        bench.wait(POLL * 2);
-        assert!(bench.try_ask().is_none() && bench.machine.poll_timeout().is_none(), "{code}");
-    }
-}
-
-#[test]
 fn who_wants_nothing_any_more_hands_over_and_leaves() {
     let mut bench = Bench::member(None, &[0]);
     bench.machine.handle_subscription(BTreeSet::new(), None, bench.now);
@@ -355,6 +359,21 @@ fn who_wants_nothing_any_more_hands_over_and_leaves() {
     assert_eq!(bench.machine.state(), State::Idle);
     bench.machine.handle_subscription(["t".into()].into(), None, bench.now);
     assert_eq!(bench.ask().member_epoch, 0);
+}
+
+#[test]
+fn who_stayed_away_and_wants_nothing_any_more_still_leaves() {
+    let mut bench = Bench::member(None, &[0]);
+    bench.machine.handle_subscription(BTreeSet::new(), None, bench.now);
+    bench.wait(POLL);
+    assert_eq!(bench.ask().member_epoch, -1);
+    assert_eq!(bench.events(), ["revoke [0]", "lost [0]"]);
+    bench.bad(ErrorCode::NOT_COORDINATOR);
+    bench.machine.handle_poll(bench.now);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.ask().member_epoch, -1);
+    bench.good(-1, None);
+    assert_eq!((bench.machine.state(), bench.try_ask().is_none()), (State::Idle, true));
 }
 
 #[test]

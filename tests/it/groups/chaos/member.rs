@@ -29,12 +29,12 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    pub(super) fn join(bootstrap: &str, mode: Mode, id: usize, log: &Log) -> Self {
+    pub(super) fn join(bootstrap: &str, group: &str, mode: Mode, id: usize, log: &Log) -> Self {
         let (orders, given) = mpsc::unbounded_channel();
-        let (bootstrap, log) = (bootstrap.to_owned(), Arc::clone(log));
+        let (bootstrap, group, log) = (bootstrap.to_owned(), group.to_owned(), Arc::clone(log));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(live(bootstrap, mode, id, Arc::clone(&log), given));
+            runtime.block_on(live(bootstrap, group, mode, id, Arc::clone(&log), given));
             // What it left behind has no time to say anything.
             drop(runtime);
         });
@@ -62,6 +62,7 @@ fn numbers<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Vec<
 
 async fn live(
     bootstrap: String,
+    group: String,
     mode: Mode,
     id: usize,
     log: Log,
@@ -70,7 +71,7 @@ async fn live(
     let kafka = connect(&bootstrap).await;
     // Some commit by themselves, the others each batch.
     let explicit = id % 2 == 1;
-    let settings = mode.member(&kafka).auto_commit((!explicit).then_some(SECOND));
+    let settings = mode.member(&kafka, &group).auto_commit((!explicit).then_some(SECOND));
     let mut consumer = settings.topics([super::TOPIC]).build().unwrap();
     let mut failures = 0;
     loop {

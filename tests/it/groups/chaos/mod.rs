@@ -6,7 +6,7 @@
 //! go on until all are.
 //!
 //! `member` lives in a group and writes down what it is told, `check` judges, `chain` copies through three topics in
-//! transactions.
+//! transactions, `migrate` takes groups from one protocol to the other and back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ mod chain;
 mod check;
 /// A member that can be killed.
 mod member;
+/// From one protocol to the other and back.
+mod migrate;
 
 use check::Entry;
 use member::{Handle, Log, Order};
@@ -62,13 +64,13 @@ impl Mode {
         format!("chaos-{self:?}")
     }
 
-    fn member(self, kafka: &Client) -> Builder {
+    fn member(self, kafka: &Client, group: &str) -> Builder {
         let assignor: Arc<dyn Assignor> = match self {
             Self::Eager => Arc::new(Range),
             Self::Cooperative | Self::Consumer => Arc::new(CooperativeSticky),
         };
         let protocol = if self == Self::Consumer { GroupProtocol::Consumer } else { GroupProtocol::Classic };
-        super::member(kafka, &self.group(), protocol).session_timeout(SESSION).assignors([assignor])
+        super::member(kafka, group, protocol).session_timeout(SESSION).assignors([assignor])
     }
 }
 
@@ -113,12 +115,12 @@ async fn create(kafka: &Client, name: &str, partitions: i32) {
     assert_eq!(kafka.request(request).await.unwrap().topics[0].error_code, 0, "{name}");
 }
 
-/// Sends so many numbers, each to the partition that is its remainder, and gives where each is.
-async fn write_all(kafka: Client, count: u64) -> BTreeMap<(i32, i64), u32> {
+/// Sends numbers as long as there are to be more, each to the partition that is its remainder, and gives where each is.
+async fn write_while(kafka: Client, more: impl Fn(u32) -> bool) -> BTreeMap<(i32, i64), u32> {
     let producer = kafka.producer().delivery_timeout(3 * LONG).max_block(3 * LONG).build().unwrap();
     let mut acks: Vec<(u32, Ack)> = Vec::new();
     let began = Instant::now();
-    for number in 0..count as u32 {
+    for number in (0..).take_while(|number| more(*number)) {
         let due = Duration::from_secs_f64(f64::from(number) / f64::from(RATE));
         tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
         let value = number.to_string();
@@ -139,6 +141,7 @@ async fn write_all(kafka: Client, count: u64) -> BTreeMap<(i32, i64), u32> {
 
 /// A group: its members, and what they have written down.
 struct Group {
+    name: String,
     mode: Mode,
     members: Vec<Handle>,
     log: Log,
@@ -147,13 +150,15 @@ struct Group {
 
 impl Group {
     fn new(mode: Mode, bootstrap: &str) -> Self {
-        let mut group = Self { mode, members: Vec::new(), log: Log::default(), joined: 0 };
+        let name = mode.group();
+        let mut group = Self { name, mode, members: Vec::new(), log: Log::default(), joined: 0 };
         (0..3).for_each(|_| group.join(bootstrap));
         group
     }
 
+    /// By the mode that it has now.
     fn join(&mut self, bootstrap: &str) {
-        self.members.push(Handle::join(bootstrap, self.mode, self.joined, &self.log));
+        self.members.push(Handle::join(bootstrap, &self.name, self.mode, self.joined, &self.log));
         self.joined += 1;
     }
 
@@ -194,9 +199,10 @@ fn chaos(version: &str, modes: &[Mode]) {
     let bootstrap = rig.bootstrap();
     let kafka = runtime.block_on(connect(&bootstrap));
     runtime.block_on(create(&kafka, TOPIC, PARTITIONS));
-    let writing = runtime.spawn(write_all(kafka.clone(), records));
+    let writing = runtime.spawn(write_while(kafka.clone(), move |number| u64::from(number) < records));
     let groups: Vec<Group> = modes.iter().map(|mode| Group::new(*mode, &bootstrap)).collect();
-    let watched: Vec<(Mode, Log)> = groups.iter().map(|group| (group.mode, Arc::clone(&group.log))).collect();
+    let watched: Vec<(String, Log)> =
+        groups.iter().map(|group| (group.name.clone(), Arc::clone(&group.log))).collect();
     let over = Arc::new(AtomicBool::new(false));
     let watching = runtime.spawn(watch(kafka.clone(), watched, Arc::clone(&over)));
     let mut chaos = Chaos { runtime, kafka, rig, groups, writing };
@@ -237,17 +243,8 @@ impl Chaos {
         self.recovers("a broker was restarted");
     }
 
-    /// Each group reads more.
     fn recovers(&self, from: &str) {
-        let began = Instant::now();
-        for group in &self.groups {
-            let before = group.read();
-            while group.read() < before + 100 && !self.writing.is_finished() {
-                assert!(began.elapsed() < RECOVERY_MAX, "{from}: {:?} reads no more", group.mode);
-                weir_kafka_harness::wait_a_little();
-            }
-        }
-        say(&format!("group chaos: {from}: goes on after {:.1?}", began.elapsed()));
+        recovers(&self.groups, || self.writing.is_finished(), from);
     }
 
     /// Waits until all is read, ends everything, and compares.
@@ -255,47 +252,7 @@ impl Chaos {
         let Self { runtime, kafka, rig, groups, writing } = self;
         let written = runtime.block_on(async { tokio::time::timeout(3 * LONG, writing).await });
         let written = written.expect("it comes to an end").unwrap();
-        let ends: BTreeMap<i32, i64> =
-            written.keys().map(|(partition, offset)| (*partition, offset + 1)).collect();
-        let began = Instant::now();
-        for group in groups {
-            let has_all = |log: &[Entry]| {
-                let reads = log.iter().filter_map(|entry| match entry {
-                    Entry::Read(_, partition, records) => Some((*partition, records.last()?.0 + 1)),
-                    _ => None,
-                });
-                let mut read = BTreeMap::new();
-                for (at, next) in reads {
-                    let end: &mut i64 = read.entry(at).or_default();
-                    *end = next.max(*end);
-                }
-                ends.iter().all(|(at, end)| read.get(at).is_some_and(|next| next >= end))
-            };
-            while !has_all(&group.log.lock().unwrap()) && began.elapsed() < RECOVERY_MAX {
-                weir_kafka_harness::wait_a_little();
-            }
-            for member in group.members {
-                say(&format!("group chaos: {:?}: member {} leaves", group.mode, member.id));
-                member.end(Order::Leave);
-            }
-            let committed = runtime.block_on(committed(&kafka, group.mode)).unwrap();
-            let mut log = group.log.lock().unwrap().clone();
-            log.extend(committed.iter().map(|(partition, offset)| Entry::Committed(*partition, *offset)));
-            let wrong = check::judge(&written, &log);
-            let read: usize =
-                log.iter().map(|e| if let Entry::Read(_, _, all) = e { all.len() } else { 0 }).sum();
-            let count = |wanted: fn(&Entry) -> bool| log.iter().filter(|entry| wanted(entry)).count();
-            say(&format!(
-                "group chaos on {version}: {:?}: {} written, {read} read by {} members; {} hand-overs, {} losses",
-                group.mode,
-                written.len(),
-                group.joined,
-                count(|entry| matches!(entry, Entry::Handed(_, all) if !all.is_empty())),
-                count(|entry| matches!(entry, Entry::Lost(..))),
-            ));
-            assert!(wrong.is_empty(), "{version} {:?}:\n{}", group.mode, wrong.join("\n"));
-            assert_eq!(committed, ends, "{version} {:?}: all that was read is committed", group.mode);
-        }
+        conclude(version, &runtime, &kafka, groups, &written);
         over.store(true, Ordering::Relaxed);
         runtime.block_on(watching).unwrap();
         runtime.block_on(kafka.close());
@@ -303,18 +260,82 @@ impl Chaos {
     }
 }
 
+/// Each group reads more.
+fn recovers(groups: &[Group], all_is_written: impl Fn() -> bool, from: &str) {
+    let began = Instant::now();
+    for group in groups {
+        let before = group.read();
+        while group.read() < before + 100 && !all_is_written() {
+            assert!(began.elapsed() < RECOVERY_MAX, "{from}: {} reads no more", group.name);
+            weir_kafka_harness::wait_a_little();
+        }
+    }
+    say(&format!("group chaos: {from}: goes on after {:.1?}", began.elapsed()));
+}
+
+/// Waits until each group has read all, ends its members, and compares.
+fn conclude(
+    version: &str,
+    runtime: &Runtime,
+    kafka: &Client,
+    groups: Vec<Group>,
+    written: &BTreeMap<(i32, i64), u32>,
+) {
+    let ends: BTreeMap<i32, i64> =
+        written.keys().map(|(partition, offset)| (*partition, offset + 1)).collect();
+    let began = Instant::now();
+    for group in groups {
+        let has_all = |log: &[Entry]| {
+            let reads = log.iter().filter_map(|entry| match entry {
+                Entry::Read(_, partition, records) => Some((*partition, records.last()?.0 + 1)),
+                _ => None,
+            });
+            let mut read = BTreeMap::new();
+            for (at, next) in reads {
+                let end: &mut i64 = read.entry(at).or_default();
+                *end = next.max(*end);
+            }
+            ends.iter().all(|(at, end)| read.get(at).is_some_and(|next| next >= end))
+        };
+        while !has_all(&group.log.lock().unwrap()) && began.elapsed() < RECOVERY_MAX {
+            weir_kafka_harness::wait_a_little();
+        }
+        for member in group.members {
+            say(&format!("group chaos: {:?}: member {} leaves", group.mode, member.id));
+            member.end(Order::Leave);
+        }
+        let committed = runtime.block_on(committed(kafka, &group.name)).unwrap();
+        let mut log = group.log.lock().unwrap().clone();
+        log.extend(committed.iter().map(|(partition, offset)| Entry::Committed(*partition, *offset)));
+        let wrong = check::judge(written, &log);
+        let read: usize =
+            log.iter().map(|e| if let Entry::Read(_, _, all) = e { all.len() } else { 0 }).sum();
+        let count = |wanted: fn(&Entry) -> bool| log.iter().filter(|entry| wanted(entry)).count();
+        say(&format!(
+            "group chaos on {version}: {:?}: {} written, {read} read by {} members; {} hand-overs, {} losses",
+            group.mode,
+            written.len(),
+            group.joined,
+            count(|entry| matches!(entry, Entry::Handed(_, all) if !all.is_empty())),
+            count(|entry| matches!(entry, Entry::Lost(..))),
+        ));
+        assert!(wrong.is_empty(), "{version} {:?}:\n{}", group.mode, wrong.join("\n"));
+        assert_eq!(committed, ends, "{version} {:?}: all that was read is committed", group.mode);
+    }
+}
+
 /// What a group has committed.
-async fn committed(kafka: &Client, mode: Mode) -> weir::Result<BTreeMap<i32, i64>> {
-    let onlooker = kafka.consumer().group(&mode.group()).auto_commit(None).build()?;
+async fn committed(kafka: &Client, group: &str) -> weir::Result<BTreeMap<i32, i64>> {
+    let onlooker = kafka.consumer().group(group).auto_commit(None).build()?;
     let found = onlooker.committed((0..PARTITIONS).map(|partition| (TOPIC, partition))).await?;
     Ok(found.iter().map(|(at, one)| (TopicPartition::partition(at), one.offset())).collect())
 }
 
 /// Writes down what groups have committed, again and again.
-async fn watch(kafka: Client, groups: Vec<(Mode, Log)>, over: Arc<AtomicBool>) {
+async fn watch(kafka: Client, groups: Vec<(String, Log)>, over: Arc<AtomicBool>) {
     while !over.load(Ordering::Relaxed) {
-        for (mode, log) in &groups {
-            if let Ok(found) = committed(&kafka, *mode).await {
+        for (name, log) in &groups {
+            if let Ok(found) = committed(&kafka, name).await {
                 let entries =
                     found.into_iter().map(|(partition, offset)| Entry::Committed(partition, offset));
                 log.lock().unwrap().extend(entries);
