@@ -89,7 +89,7 @@ impl Shared {
         settings: &Transactional,
         ask: Ask,
     ) -> Result<Answer> {
-        let Ask { request, find_again, .. } = ask;
+        let Ask { ticket, request, find_again } = ask;
         let deadline = clock::now() + self.settings.request_timeout;
         let (lookup, key) = match &request {
             Request::CommitOffsets { group, .. } => (Lookup::Group, group.id.clone()),
@@ -105,6 +105,7 @@ impl Shared {
         };
         if let Some(all) = &mut self.lock().transactions {
             all.asked = Some((lookup, key, broker));
+            all.machine.handle_sent(ticket, broker);
         }
         let call = Call { shared: self, settings, broker, deadline };
         match request {

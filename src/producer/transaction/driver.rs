@@ -39,7 +39,7 @@ enum Stage {
 
 /// The transactions of a producer.
 pub(crate) struct Transactions {
-    machine: Machine,
+    pub(super) machine: Machine,
     stage: Stage,
     /// Its number.
     current: u64,

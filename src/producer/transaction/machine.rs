@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use super::machine_codes::{self as codes, Verdict};
 use super::machine_work::{Abilities, Group, Level, Offset, Offsets, Request, Work};
+use super::trace::Trace;
 use crate::cluster::Backoff;
 use crate::conn::Dice;
 use crate::producer::machine_identity::{Identity, SOON};
@@ -97,6 +98,8 @@ pub(super) enum State {
 pub(super) struct Flight {
     pub(super) ticket: u64,
     pub(super) request: Request,
+    /// Who was asked, once that is known.
+    pub(super) broker: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -119,6 +122,7 @@ pub(crate) struct Machine {
     backoff: Backoff,
     dice: Dice,
     pub(super) events: VecDeque<Event>,
+    pub(super) trace: Trace,
 }
 
 impl Machine {
@@ -140,6 +144,7 @@ impl Machine {
             backoff,
             dice: Dice::new(seed),
             events: VecDeque::new(),
+            trace: Trace::default(),
         }
     }
 
@@ -340,8 +345,15 @@ impl Machine {
         self.tickets += 1;
         self.not_before = None;
         let find_again = std::mem::take(&mut self.find_again);
-        self.flight = Some(Flight { ticket: self.tickets, request: request.clone() });
+        self.flight = Some(Flight { ticket: self.tickets, request: request.clone(), broker: None });
         Some(Ask { ticket: self.tickets, request, find_again })
+    }
+
+    /// The request goes to that broker.
+    pub(crate) fn handle_sent(&mut self, ticket: u64, broker: i32) {
+        if let Some(flight) = self.flight.as_mut().filter(|flight| flight.ticket == ticket) {
+            flight.broker = Some(broker);
+        }
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
@@ -373,8 +385,8 @@ impl Machine {
     }
 
     /// Takes the request in flight, if that is its ticket.
-    pub(super) fn land(&mut self, ticket: u64) -> Option<Request> {
-        self.flight.take_if(|flight| flight.ticket == ticket).map(|flight| flight.request)
+    pub(super) fn land(&mut self, ticket: u64) -> Option<Flight> {
+        self.flight.take_if(|flight| flight.ticket == ticket)
     }
 
     /// Whether an `EndTxn` is on its way.

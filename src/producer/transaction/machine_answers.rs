@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::machine::{Event, Machine, Outcome, State};
+use super::machine::{Event, Flight, Machine, Outcome, State};
 use super::machine_codes::{self as codes, Verdict};
 use super::machine_work::{Answer, Level, Request, answers_all, gravest};
 use crate::producer::machine_identity::{self, Identity};
@@ -12,7 +12,8 @@ use crate::{Error, ErrorCode};
 impl Machine {
     /// A coordinator answered.
     pub(crate) fn handle_answer(&mut self, ticket: u64, answer: Answer, now: Instant) {
-        let Some(request) = self.land(ticket) else { return };
+        let Some(Flight { request, broker, .. }) = self.land(ticket) else { return };
+        self.trace.answered(now, broker, &request, &answer);
         match (request, answer) {
             (Request::Init { .. }, Answer::Init { code, id, epoch }) => {
                 self.initialized(code, id, epoch, now);
@@ -36,7 +37,8 @@ impl Machine {
 
     /// No answer came, and none will. If the request may have arrived, it may also arrive later.
     pub(crate) fn handle_lost(&mut self, ticket: u64, error: Error, now: Instant) {
-        let Some(request) = self.land(ticket) else { return };
+        let Some(Flight { request, broker, .. }) = self.land(ticket) else { return };
+        self.trace.lost(now, broker, &request, &error);
         // Whoever answers in bytes that cannot be read has done something.
         if error.may_have_happened() || error.is_malformed() {
             self.may_arrive(&request);
@@ -86,7 +88,7 @@ impl Machine {
                 self.wait(now);
             }
             Init::Refused => self.refused(said()),
-            Init::Fenced => self.die(fenced("InitProducerId")),
+            Init::Fenced => self.fenced("InitProducerId"),
             Init::Fatal => self.die(said()),
         }
     }
@@ -163,7 +165,7 @@ impl Machine {
             }
             Verdict::Abort => self.fail(&said(), false),
             Verdict::AbortAndBump if self.can_bump() => self.fail(&said(), true),
-            Verdict::Fenced => self.die(fenced(api)),
+            Verdict::Fenced => self.fenced(api),
             Verdict::AbortAndBump | Verdict::Gone | Verdict::Unclear | Verdict::Fatal => self.die(said()),
         }
     }
@@ -211,7 +213,7 @@ impl Machine {
                 self.over(Outcome::Aborted);
             }
             Verdict::Abort | Verdict::AbortAndBump => self.cannot_commit(said(), verdict),
-            Verdict::Fenced => self.die(fenced("EndTxn")),
+            Verdict::Fenced => self.fenced("EndTxn"),
             Verdict::Fatal => self.die(said()),
         }
     }
@@ -269,12 +271,10 @@ impl Machine {
         }
         self.finish();
     }
-}
 
-/// Whatever it was called, it says that another producer with this transactional id has begun.
-fn fenced(api: &'static str) -> Error {
-    Error::broker_said(
-        ErrorCode::PRODUCER_FENCED,
-        format!("{api}: another producer has this transactional id"),
-    )
+    /// Whatever it was called, it says that another producer with this transactional id has begun.
+    fn fenced(&mut self, api: &'static str) {
+        let said = format!("{api}: another producer has this transactional id (asked last: {})", self.trace);
+        self.die(Error::broker_said(ErrorCode::PRODUCER_FENCED, said));
+    }
 }

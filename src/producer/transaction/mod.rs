@@ -14,6 +14,7 @@ mod machine;
 mod machine_answers;
 mod machine_codes;
 mod machine_work;
+mod trace;
 
 pub use api::{Transaction, TransactionTopic, TransactionalBuilder, TransactionalProducer};
 pub(crate) use driver::Transactions;
